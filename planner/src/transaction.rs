@@ -2,23 +2,29 @@
 //!
 //! In: `BEGIN`, `SAVEPOINT` and their kin; out: the tables as the block sees them. What it writes lies in files that no
 //! commit names before its end; so a block that fails, or whose client has gone, leaves nothing behind. A block changes
-//! one table, since two logs cannot be committed at once, and any temporary ones, whose logs nobody else writes.
+//! one table, since two logs cannot be committed at once, and any temporary ones, whose logs nobody else writes. What it
+//! changes in the catalog behind a change of rows waits in memory, and is committed behind the rows.
 
 mod definitions;
 mod implicit;
+mod kept_definitions;
+mod kept_rights;
 mod one_table;
 mod row_locks;
+mod savepoints;
 mod snapshots;
 
 pub use implicit::BlockPart;
 pub(crate) use implicit::OwnBlock;
 pub(crate) use row_locks::{locked_rows, refuse_locked_rows};
+pub(crate) use savepoints::{release, rollback_to, savepoint};
 pub(crate) use snapshots::{ExportedSnapshots, import as import_snapshot};
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use auspex_storage::{BlockMark, Tables};
+use auspex_storage::Tables;
 use chrono::{DateTime, Utc};
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{
@@ -27,13 +33,16 @@ use datafusion::sql::sqlparser::ast::{
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use kept_definitions::KeptDefinitions;
 use one_table::named;
+use savepoints::Savepoint;
 
 use crate::access::Names;
 use crate::advisory_locks::HeldLock;
 use crate::commands::{name_parts, was_dropped};
 use crate::engine::lock;
 use crate::error::{Error, Result};
+use crate::listening::Committing;
 use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
 
@@ -51,7 +60,11 @@ pub enum TransactionState {
 
 /// The transaction of a session.
 #[derive(Debug, Default)]
-pub(crate) struct Transaction(Mutex<Option<Block>>);
+pub(crate) struct Transaction {
+    block: Mutex<Option<Block>>,
+    /// How often the definitions that wait in a block became others, so that plans notice.
+    redefined: AtomicU64,
+}
 
 #[derive(Debug, Clone)]
 struct Block {
@@ -65,6 +78,8 @@ struct Block {
     written: Option<(String, String)>,
     /// Whether it has defined something, which is there to stay.
     has_definitions: bool,
+    /// What it has defined behind a change of rows.
+    kept: KeptDefinitions,
     savepoints: Vec<Savepoint>,
     /// The settings before it.
     settings: BTreeMap<String, String>,
@@ -80,22 +95,11 @@ struct Block {
     passing: Vec<(String, String)>,
 }
 
-#[derive(Debug, Clone)]
-struct Savepoint {
-    name: String,
-    mark: BlockMark,
-    written: Option<(String, String)>,
-    settings: BTreeMap<String, String>,
-    roles: Names,
-    local_roles: Option<Names>,
-    n_locks: usize,
-}
-
 impl Block {
-    /// Whether it changed rows.
+    /// Whether it changed rows, or something that waits for its end beside them.
     fn has_changes(&self) -> bool {
         let tables = self.tables.as_ref();
-        tables.is_some_and(|tables| tables.has_changes())
+        !self.kept.is_empty() || tables.is_some_and(|tables| tables.has_changes())
     }
 
     /// Whether it changed rows of one table.
@@ -107,7 +111,7 @@ impl Block {
 
 impl Transaction {
     pub(crate) fn state(&self) -> TransactionState {
-        match &*lock(&self.0) {
+        match &*lock(&self.block) {
             None => TransactionState::Idle,
             Some(block) if block.failed => TransactionState::Failed,
             Some(_) => TransactionState::Open,
@@ -115,11 +119,20 @@ impl Transaction {
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Block) -> T) -> Option<T> {
-        lock(&self.0).as_mut().map(f)
+        lock(&self.block).as_mut().map(f)
     }
 
     fn take(&self) -> Option<Block> {
-        lock(&self.0).take()
+        let block = lock(&self.block).take()?;
+        if !block.kept.is_empty() {
+            self.redefined.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(block)
+    }
+
+    /// How often the definitions that wait in a block became others.
+    pub(crate) fn redefined(&self) -> u64 {
+        self.redefined.load(Ordering::Relaxed)
     }
 }
 
@@ -161,7 +174,10 @@ impl Session {
 
     /// Says that a statement failed: a block that it stood in can only be rolled back.
     pub fn statement_failed(&self) {
-        self.transaction.with(|block| block.failed = true);
+        let block = self.transaction.with(|block| block.failed = true);
+        if block.is_none() {
+            self.listening.forget();
+        }
     }
 
     /// The tables as the session sees and changes them now.
@@ -264,6 +280,8 @@ impl Session {
     /// Rolls back what is open and gives up what belongs to the session alone.
     pub fn end(&self) -> BoxFuture<'_, ()> {
         let end = async {
+            self.listening.forget();
+            self.listening.leave();
             if let Some(block) = self.transaction.take() {
                 roll_back(block).await;
             }
@@ -307,13 +325,14 @@ pub(crate) fn begin(
 
 fn open(session: &Session, read_only: bool) {
     let began = session.clock.started();
-    *lock(&session.transaction.0) = Some(Block {
+    *lock(&session.transaction.block) = Some(Block {
         began,
         failed: false,
         read_only,
         tables: None,
         written: None,
         has_definitions: false,
+        kept: KeptDefinitions::default(),
         savepoints: Vec::new(),
         settings: session.settings().saved(),
         local: BTreeMap::new(),
@@ -389,6 +408,7 @@ pub(crate) async fn commit(
     control: &StatementControl,
 ) -> Result<String> {
     let Some(block) = session.transaction.take() else {
+        session.listening.commit();
         no_transaction(control);
         return Ok("COMMIT".to_owned());
     };
@@ -396,6 +416,7 @@ pub(crate) async fn commit(
     let passing = block.passing.clone();
     let done = match failed {
         true => {
+            session.listening.forget();
             session.take_back(block.settings.clone(), block.roles.clone());
             definitions::tell_what_stays(block.has_definitions, control);
             roll_back(block).await;
@@ -427,11 +448,19 @@ pub(crate) async fn commit(
 }
 
 async fn commit_block(session: &Session, block: &Block) -> Result<()> {
+    let asked = session.listening.begin_commit();
     let Some(tables) = &block.tables else {
+        asked.done();
         return Ok(());
     };
-    let table = block.written.as_ref().map(|(id, _)| id.clone());
-    let Err(error) = commit_tables(Arc::clone(tables), table).await else {
+    let done = match block.kept.check(&session.engine.catalog).await {
+        Ok(()) => commit_tables(session, Arc::clone(tables), block, asked).await,
+        Err(error) => {
+            tables.discard_block().await;
+            Err(error)
+        }
+    };
+    let Err(error) = done else {
         return Ok(());
     };
     if let Some((id, name)) = &block.written
@@ -447,11 +476,41 @@ async fn commit_block(session: &Session, block: &Block) -> Result<()> {
     })
 }
 
-/// Commits a block in a task of its own, which goes on to its end when nobody waits any more.
-async fn commit_tables(tables: Arc<Tables>, first: Option<String>) -> Result<()> {
-    let committing = tokio::spawn(async move { tables.commit_block(first.as_deref()).await });
+/// Commits a block in a task of its own, which goes on to its end when nobody waits any more: its table, its definitions,
+/// and then its temporary tables, whose logs nobody else writes. Notifications go out once something is committed.
+async fn commit_tables(
+    session: &Session,
+    tables: Arc<Tables>,
+    block: &Block,
+    asked: Committing,
+) -> Result<()> {
+    let engine = Arc::clone(&session.engine);
+    let kept = block.kept.clone();
+    let written = block.written.clone();
+    let changed = written.filter(|(id, _)| block.has_changes_in(id));
+    let committing = tokio::spawn(async move {
+        if let Some((id, _)) = &changed {
+            tables.commit_table(id).await?;
+        }
+        let name = changed.as_ref().map(|(_, name)| name.as_str());
+        let defined = Box::pin(kept.commit(&engine, name)).await;
+        if defined.is_err() && name.is_none() {
+            tables.discard_block().await;
+            return defined;
+        }
+        let temporary = tables.commit_block().await.map_err(Error::from);
+        let is_committed = name.is_some() || !kept.is_empty();
+        if temporary.is_ok() || is_committed {
+            asked.done();
+        }
+        defined?;
+        temporary.map_err(|error| match is_committed {
+            true => kept.without_temporary(name, error),
+            false => error,
+        })
+    });
     match committing.await {
-        Ok(done) => Ok(done?),
+        Ok(done) => done,
         Err(error) => Err(DataFusionError::ExecutionJoin(Box::new(error)).into()),
     }
 }
@@ -476,6 +535,7 @@ pub(crate) fn lock_tables(
 
 /// `ROLLBACK`.
 pub(crate) async fn rollback(session: &Session, chain: bool, control: &StatementControl) -> String {
+    session.listening.forget();
     match session.transaction.take() {
         None => no_transaction(control),
         Some(block) => {
@@ -498,84 +558,4 @@ fn no_transaction(control: &StatementControl) {
         sqlstate: "25P01",
         ..Notice::warning("there is no transaction in progress")
     });
-}
-
-/// `SAVEPOINT name`.
-pub(crate) async fn savepoint(session: &Session, name: &str) -> Result<String> {
-    let tables = session.transaction.with(|block| block.tables.clone());
-    let tables = tables.ok_or_else(|| only_in_block("SAVEPOINT"))?;
-    let mark = match tables {
-        Some(tables) => tables.block_mark().await?,
-        None => BlockMark::default(),
-    };
-    let (settings, roles) = (session.settings().saved(), session.identity().saved());
-    session.transaction.with(|block| {
-        block.savepoints.push(Savepoint {
-            name: name.to_owned(),
-            mark,
-            written: block.written.clone(),
-            settings,
-            roles,
-            local_roles: block.local_roles.clone(),
-            n_locks: block.locks.len(),
-        });
-    });
-    Ok("SAVEPOINT".to_owned())
-}
-
-fn only_in_block(verb: &str) -> Error {
-    let message = format!("{verb} can only be used in transaction blocks");
-    Error::invalid("25P01", message, None)
-}
-
-fn missing_savepoint(name: &str) -> Error {
-    Error::invalid(
-        "3B001",
-        format!("savepoint \"{name}\" does not exist"),
-        None,
-    )
-}
-
-/// `RELEASE SAVEPOINT name`.
-pub(crate) fn release(session: &Session, name: &str) -> Result<String> {
-    let released = session.transaction.with(|block| {
-        let at = block
-            .savepoints
-            .iter()
-            .rposition(|point| point.name == name);
-        match at {
-            Some(at) => {
-                block.savepoints.truncate(at);
-                Ok(())
-            }
-            None => Err(missing_savepoint(name)),
-        }
-    });
-    released.unwrap_or_else(|| Err(only_in_block("RELEASE SAVEPOINT")))?;
-    Ok("RELEASE".to_owned())
-}
-
-/// `ROLLBACK TO SAVEPOINT name`.
-pub(crate) async fn rollback_to(session: &Session, name: &str) -> Result<String> {
-    let found = session.transaction.with(|block| {
-        let at = block
-            .savepoints
-            .iter()
-            .rposition(|point| point.name == name);
-        let at = at.ok_or_else(|| missing_savepoint(name))?;
-        block.savepoints.truncate(at + 1);
-        Ok((block.savepoints[at].clone(), block.tables.clone()))
-    });
-    let (point, tables) = found.unwrap_or_else(|| Err(only_in_block("ROLLBACK TO SAVEPOINT")))?;
-    if let Some(tables) = tables {
-        tables.return_to(&point.mark).await?;
-    }
-    session.take_back(point.settings, point.roles);
-    session.transaction.with(|block| {
-        block.failed = false;
-        block.written = point.written;
-        block.local_roles = point.local_roles;
-        block.locks.truncate(point.n_locks);
-    });
-    Ok("ROLLBACK".to_owned())
 }

@@ -52,15 +52,15 @@ pub use stores::{PostponedFiles, StoreOptions, StoreRegistry, Stores};
 pub use tables::domain_mark::DomainType;
 pub use tables::enum_mark::EnumType;
 pub use tables::{
-    Accept, Append, BlockMark, CHANGE_COLUMNS, ChangeCounts, Deferral, FILE_COLUMN, Identity,
-    IdentityKind, InsertRules, JsonKind, Key, LIFE_SIGN_INTERVAL, Number, OnConflict,
+    Accept, Append, BlockMark, CHANGE_COLUMNS, ChangeCounts, DeclaredType, Deferral, FILE_COLUMN,
+    Identity, IdentityKind, InsertRules, JsonKind, Key, LIFE_SIGN_INTERVAL, Number, OnConflict,
     OptimizeOptions, Optimized, ROW_COLUMN, ReadTexts, Reference, ReferenceAction, Repeated,
     Rewrite, RewriteOptions, RowAction, RowChecks, RowCopier, ScanForm, SnapshotFile, TableCommit,
     TableDetail, TableOperation, TableShape, TableSnapshot, Tables, TextFault, TextLimit,
     TextReader, VersionSpec, ViewViolation, WrittenFiles, clock_digits, compression_by_name,
     date_text, delimiter_by_name, divide_by_rows, format_by_name, is_date, is_uuid, marked_element,
-    marks_of, name_in_file, shown_time, stored_schema, texts_within, type_name, uuid_marks,
-    uuid_of_bytes, with_clock_digits,
+    marks_of, name_in_file, noted_columns, shown_time, stored_schema, texts_within, type_name,
+    uuid_marks, uuid_of_bytes, with_clock_digits,
 };
 pub use upkeep::{CheckReport, Garbage, GarbageOptions, Problem, Removed, Upkeep};
 pub use warehouse::Warehouse;

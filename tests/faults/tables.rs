@@ -3,6 +3,7 @@
 //! `AUSPEX_TEST_FULL=1` runs two hundred kills instead of a few.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -146,6 +147,71 @@ fn check(journal: &Journal, found: &BTreeMap<u64, (u64, u64)>, round: u64) {
             "round {round}: half a MERGE shows in batch {batch}"
         );
     }
+}
+
+/// Commits blocks that add a row and tell its number in the table's comment, until the connection breaks.
+async fn write_blocks(client: Client, first: u64, acknowledged: Arc<AtomicU64>) {
+    for number in first.. {
+        let block = format!(
+            "BEGIN; INSERT INTO c VALUES ({number}); COMMENT ON TABLE c IS '{number}'; COMMIT"
+        );
+        if client.batch_execute(&block).await.is_err() {
+            return;
+        }
+        acknowledged.store(number, Ordering::Relaxed);
+    }
+}
+
+/// Of a block that was cut short the row may be there without the comment, never the comment without the row. Returns the
+/// number of the next block.
+async fn check_blocks(client: &Client, acknowledged: u64, round: u64) -> u64 {
+    let text = "SELECT coalesce(max(id), 0), count(*), coalesce(obj_description('c'::regclass), '0') FROM c";
+    let found = rows(client, text).await.unwrap();
+    let number = |idx: usize| found[0][idx].parse::<u64>().unwrap();
+    let (newest, n_rows, told) = (number(0), number(1), number(2));
+    assert_eq!(
+        newest, n_rows,
+        "round {round}: rows are lost or there twice"
+    );
+    assert!(
+        newest == told || newest == told + 1,
+        "round {round}: the comment tells of row {told}, the newest is {newest}"
+    );
+    assert!(
+        told >= acknowledged,
+        "round {round}: acknowledged comment {acknowledged}, found {told}"
+    );
+    let comment = format!("COMMENT ON TABLE c IS '{newest}'");
+    client.batch_execute(&comment).await.unwrap();
+    newest + 1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_at_any_moment_of_a_block_leaves_no_definition_without_its_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let acknowledged = Arc::new(AtomicU64::new(0));
+    for round in 0..=n_rounds() {
+        let port = free_port();
+        let mut server = serve(folder.path(), port);
+        let client = connect(port).await;
+        let create = "CREATE TABLE IF NOT EXISTS c (id BIGINT)";
+        client.batch_execute(create).await.unwrap();
+        let next = check_blocks(&client, acknowledged.load(Ordering::Relaxed), round).await;
+        if round < n_rounds() {
+            let writer = tokio::spawn(write_blocks(client, next, Arc::clone(&acknowledged)));
+            tokio::time::sleep(Duration::from_secs_f64(0.1 + 0.6 * fraction(round))).await;
+            server.kill().unwrap();
+            server.wait().unwrap();
+            writer.await.unwrap();
+        } else {
+            server.kill().unwrap();
+            server.wait().unwrap();
+        }
+    }
+    assert!(
+        acknowledged.load(Ordering::Relaxed) > 0,
+        "no round wrote anything"
+    );
 }
 
 /// Adds one as often as asked; a serialization failure is tried again, as an application would.

@@ -28,6 +28,7 @@ pub use identity::Identity;
 pub(crate) use identity::Names;
 pub use login::LoginFacts;
 pub use questions::{RoleFacts, Subject};
+pub(crate) use questions::{has_privilege, privileges_of};
 pub(crate) use tables::TableUse;
 
 use crate::commands::kind_name;
@@ -56,7 +57,7 @@ impl Session {
     }
 
     fn access_of(&self, acting: &Acting) -> Access {
-        let state = self.engine.catalog.state();
+        let state = self.seen_catalog();
         match acting {
             Acting::System => Access::of_system(state),
             Acting::Role(role) => Access::of(state, role),

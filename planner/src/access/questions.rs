@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use auspex_storage::{CatalogEntry, GRANT_OPTION, ObjectKind, PUBLIC_ROLE, RESERVED_SCHEMAS};
+use auspex_storage::{
+    CatalogEntry, CatalogState, GRANT_OPTION, ObjectKind, PUBLIC_ROLE, RESERVED_SCHEMAS,
+};
 
 use super::{Access, roles};
 use crate::engine::Engine;
@@ -71,55 +73,56 @@ impl Engine {
         });
         facts.collect()
     }
+}
 
-    /// Whether a role has one of the privileges that a text lists (`SELECT, INSERT WITH GRANT OPTION`); `None`: there is no
-    /// such object.
-    pub fn has_privilege(
-        &self,
-        role: &str,
-        subject: &Subject<'_>,
-        privileges: &str,
-    ) -> Option<bool> {
-        let access = Access::of(self.catalog.state(), role);
-        let entry = match subject {
-            Subject::Relation(schema, _) | Subject::Schema(schema)
-                if RESERVED_SCHEMAS.contains(schema) =>
-            {
-                let reads = |word: &str| matches!(word, "SELECT" | "USAGE");
-                return Some(
-                    access.is_superuser() || words(privileges).any(|(word, _)| reads(&word)),
-                );
+/// Whether a role has one of the privileges that a text lists (`SELECT, INSERT WITH GRANT OPTION`); `None`: there is no
+/// such object.
+pub(crate) fn has_privilege(
+    state: Arc<CatalogState>,
+    role: &str,
+    subject: &Subject<'_>,
+    privileges: &str,
+) -> Option<bool> {
+    let access = Access::of(state, role);
+    let entry = match subject {
+        Subject::Relation(schema, _) | Subject::Schema(schema)
+            if RESERVED_SCHEMAS.contains(schema) =>
+        {
+            let reads = |word: &str| matches!(word, "SELECT" | "USAGE");
+            let is_read = words(privileges).any(|(word, _)| reads(&word));
+            return Some(access.is_superuser() || is_read);
+        }
+        Subject::Relation(schema, name) => access.state().get(schema, name).cloned()?,
+        Subject::Schema(name) => access.state().schema(name).cloned()?,
+        Subject::Database => match access.state().global(ObjectKind::Database, DATABASE) {
+            Some(entry) => Arc::clone(entry),
+            None => {
+                let everybodys = |word: &str| matches!(word, "CONNECT" | "TEMPORARY" | "TEMP");
+                let granted = words(privileges).any(|(word, _)| everybodys(&word));
+                return Some(access.is_superuser() || granted);
             }
-            Subject::Relation(schema, name) => access.state().get(schema, name).cloned()?,
-            Subject::Schema(name) => access.state().schema(name).cloned()?,
-            Subject::Database => match access.state().global(ObjectKind::Database, DATABASE) {
-                Some(entry) => Arc::clone(entry),
-                None => {
-                    let everybodys = |word: &str| matches!(word, "CONNECT" | "TEMPORARY" | "TEMP");
-                    let granted = words(privileges).any(|(word, _)| everybodys(&word));
-                    return Some(access.is_superuser() || granted);
-                }
-            },
-        };
-        Some(
-            words(privileges).any(|(word, with_option)| match with_option {
-                true => access.may_grant(&entry, &word),
-                false => access.has(&entry, &word),
-            }),
-        )
-    }
+        },
+    };
+    Some(
+        words(privileges).any(|(word, with_option)| match with_option {
+            true => access.may_grant(&entry, &word),
+            false => access.has(&entry, &word),
+        }),
+    )
+}
 
-    /// The owner of an object, and its privileges as PostgreSQL spells them (`bob=r/postgres`); `None` where nobody changed
-    /// them.
-    pub fn privileges_of(&self, subject: &Subject<'_>) -> Option<(String, Option<Vec<String>>)> {
-        let state = self.catalog.state();
-        let entry = match subject {
-            Subject::Relation(schema, name) => state.get(schema, name),
-            Subject::Schema(name) => state.schema(name),
-            Subject::Database => state.global(ObjectKind::Database, DATABASE),
-        }?;
-        Some((entry.owner.clone(), acl(entry)))
-    }
+/// The owner of an object, and its privileges as PostgreSQL spells them (`bob=r/postgres`); `None` where nobody changed
+/// them.
+pub(crate) fn privileges_of(
+    state: &CatalogState,
+    subject: &Subject<'_>,
+) -> Option<(String, Option<Vec<String>>)> {
+    let entry = match subject {
+        Subject::Relation(schema, name) => state.get(schema, name),
+        Subject::Schema(name) => state.schema(name),
+        Subject::Database => state.global(ObjectKind::Database, DATABASE),
+    }?;
+    Some((entry.owner.clone(), acl(entry)))
 }
 
 /// `SELECT, INSERT WITH GRANT OPTION` in upper case, each with whether the option is asked for.

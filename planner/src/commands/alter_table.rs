@@ -108,10 +108,13 @@ pub(super) async fn change_definition(
     }
     check_operations(&table, operations)?;
     for column in operations.iter().flat_map(taken_names) {
-        check_unnamed(&session.engine.catalog.state(), &table, &folded(column))?;
+        check_unnamed(&session.seen_catalog(), &table, &folded(column))?;
+    }
+    if session.keeps_definitions() {
+        session.change_table(TAG, &table)?;
     }
     for _ in 0..MAX_ROUNDS {
-        let rewrite = session.engine.tables.rewrite(&table.id).await?;
+        let rewrite = session.tables().rewrite(&table.id).await?;
         let mut altering = Altering::new(&table, rewrite.shape());
         for operation in operations {
             altering.apply(session, operation, control).await?;
@@ -163,7 +166,7 @@ async fn rename(
         let kind = "relation";
         return Err(Error::Duplicate { kind, name });
     }
-    let rename = |entry: &mut CatalogEntry| entry.name.clone_from(&name);
+    let rename = move |entry: &mut CatalogEntry| entry.name.clone_from(&name);
     put(session, table, text, rename).await
 }
 
@@ -175,24 +178,26 @@ pub(super) async fn record(
     operations: &[AlterTableOperation],
     text: &str,
 ) -> Result<()> {
-    let definition = shape.definition();
-    let define = |entry: &mut CatalogEntry| {
+    let (definition, shape) = (shape.definition(), shape.clone());
+    let operations = operations.to_vec();
+    let define = move |entry: &mut CatalogEntry| {
         entry.definition = Definition::Table(TableDefinition {
             materialized: entry.definition.materialized().cloned(),
             ..definition.clone()
         });
-        carry_comments(entry, shape, operations);
+        carry_comments(entry, &shape, &operations);
     };
     put(session, table, text, define).await
 }
 
 /// Changes the entry of a table, or another object: a temporary one's in the session, another's in the catalog, as it is at
-/// the moment of the commit, since its privileges may have changed. A table that was dropped meanwhile stays dropped.
+/// the moment of the commit, since its privileges may have changed; behind a change of rows in a block that is the block's
+/// end. A table that was dropped meanwhile stays dropped.
 pub(super) async fn put(
     session: &Session,
     table: &CatalogEntry,
     text: &str,
-    change: impl Fn(&mut CatalogEntry) + Send + Sync,
+    change: impl Fn(&mut CatalogEntry) + Send + Sync + 'static,
 ) -> Result<()> {
     if table.schema == TEMPORARY {
         let mut entry = table.clone();
@@ -200,16 +205,14 @@ pub(super) async fn put(
         session.temporary.replace(&table.name, entry);
         return Ok(());
     }
-    let commit = session.engine.catalog.commit(text, |state| {
-        let gone = || StorageError::TableGone {
-            id: table.id.clone(),
-        };
-        let mut entry = state.by_id(&table.id).ok_or_else(gone)?.as_ref().clone();
+    let id = table.id.clone();
+    let define = session.define(text, move |state| {
+        let gone = || StorageError::TableGone { id: id.clone() };
+        let mut entry = state.by_id(&id).ok_or_else(gone)?.as_ref().clone();
         change(&mut entry);
         Ok(vec![Change::Put(entry)])
     });
-    commit.await?;
-    Ok(())
+    Box::pin(define).await
 }
 
 /// Where the values of a column come from when rows are written anew.

@@ -39,7 +39,7 @@ pub(super) async fn comment(
         return Err(Error::unsupported(format!("COMMENT ON {object_type}")));
     }
     let parts = name_parts(name);
-    let catalog = session.engine.catalog.state();
+    let catalog = session.seen_catalog();
     let entry = if matches!(object_type, CommentObject::Schema) {
         catalog
             .schema(parts.last().map_or("", String::as_str))
@@ -61,7 +61,7 @@ pub(super) async fn comment(
     })?;
     session.access().check_owner(&entry)?;
     check_kind(object_type, &entry)?;
-    let describe = |entry: &mut CatalogEntry| entry.comment.clone_from(&comment);
+    let describe = move |entry: &mut CatalogEntry| entry.comment.clone_from(&comment);
     put(session, &entry, text, describe).await?;
     Ok("COMMENT".to_owned())
 }
@@ -129,7 +129,7 @@ async fn comment_column(
             return Err(Error::unsupported(what));
         }
     };
-    let describe = |entry: &mut CatalogEntry| {
+    let describe = move |entry: &mut CatalogEntry| {
         let comments = &mut entry.column_comments;
         match &comment {
             Some(comment) => comments.insert(column.clone(), comment.clone()),
@@ -175,11 +175,12 @@ pub(super) async fn comment_constraint(
         let message = format!("constraint \"{name}\" for {kind} \"{owner}\" does not exist");
         return Err(Error::invalid("42704", message, None));
     }
-    let describe = |entry: &mut CatalogEntry| {
+    let (name, comment) = (name.clone(), statement.comment.clone());
+    let describe = move |entry: &mut CatalogEntry| {
         let comments = &mut entry.constraint_comments;
-        match &statement.comment {
+        match &comment {
             Some(comment) => comments.insert(name.clone(), comment.clone()),
-            None => comments.remove(name),
+            None => comments.remove(&name),
         };
     };
     put(session, &entry, text, describe).await?;
@@ -190,9 +191,7 @@ pub(super) async fn comment_constraint(
 async fn constraints_of(session: &Session, entry: &CatalogEntry) -> Result<Vec<String>> {
     Ok(match &entry.definition {
         Definition::Domain(definition) => definition.checks.keys().cloned().collect(),
-        Definition::Table(_) => {
-            names_of_constraints(&session.engine.tables.shape(&entry.id).await?)
-        }
+        Definition::Table(_) => names_of_constraints(&session.seen_shape(&entry.id).await?),
         _ => Vec::new(),
     })
 }

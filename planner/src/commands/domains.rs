@@ -113,10 +113,39 @@ async fn create(
     let (schema, name) = session.object_parts(parts)?;
     session.access().check_schema(&schema, "CREATE")?;
     check_free(session, &schema, &name)?;
+    let mut definition = made_of(session, data_type).await?;
+    let shape = shape_of(&definition)?;
+    let mut declared = Declared::default();
+    for rule in rules {
+        declared.add(session, &shape, &name, rule, &mut definition)?;
+    }
+    let over = definition.over.clone();
+    let mut entry = CatalogEntry::new(&schema, &name, Definition::Domain(definition));
+    own(session, &mut entry);
+    let commit = session.engine.catalog.commit(text, |state| {
+        match over.as_ref().is_none_or(|id| state.by_id(id).is_some()) {
+            true => Ok(vec![Change::Put(entry.clone())]),
+            false => Err(StorageError::Conflict {
+                object: format!("domain \"{}\"", entry.name),
+            }),
+        }
+    });
+    commit.await?;
+    Ok("CREATE DOMAIN".to_owned())
+}
+
+/// A domain of a type that has no rules yet. One over another domain has the default of that one, as it is now.
+async fn made_of(session: &Arc<Session>, data_type: &ast::DataType) -> Result<DomainDefinition> {
     let mut base = data_type.clone();
     declared_types::spell(&mut base);
-    if settle_domain(session, &mut base.clone())?.is_some() {
-        return Err(Error::unsupported("a domain over another domain"));
+    if let Some(over) = settle_domain(session, &mut base)? {
+        return Ok(DomainDefinition {
+            base: over.definition.base,
+            column: over.definition.column,
+            over: Some(over.id),
+            default: over.definition.default,
+            ..DomainDefinition::default()
+        });
     }
     let column = declared_column(session, &base).await?;
     if EnumType::of_elements(&column).is_some() {
@@ -126,23 +155,17 @@ async fn create(
     let mut shape = TableShape::new(&Schema::new(vec![column]));
     shape.set_text_limit(0, text_limit(data_type)?);
     shape.set_clock_digits(0, clock_digits(data_type));
-    let mut definition = DomainDefinition {
+    Ok(DomainDefinition {
         base: base.to_string(),
         column: column_of(&shape),
         ..DomainDefinition::default()
-    };
-    let mut declared = Declared::default();
-    for rule in rules {
-        declared.add(session, &shape, &name, rule, &mut definition)?;
-    }
-    let mut entry = CatalogEntry::new(&schema, &name, Definition::Domain(definition));
-    own(session, &mut entry);
-    let commit = session
-        .engine
-        .catalog
-        .commit(text, |_| Ok(vec![Change::Put(entry.clone())]));
-    commit.await?;
-    Ok("CREATE DOMAIN".to_owned())
+    })
+}
+
+/// A value of a domain as a column, to which its rules and its default belong.
+fn shape_of(definition: &DomainDefinition) -> Result<TableShape> {
+    let column = schema_of(std::slice::from_ref(&definition.column))?;
+    Ok(TableShape::new(column.as_ref()))
 }
 
 /// The only column of a definition as the catalog keeps it.
@@ -302,7 +325,7 @@ fn change_rules(
     definition: &mut DomainDefinition,
     control: &StatementControl,
 ) -> Result<Option<NewRule>> {
-    let shape = TableShape::new(schema_of(std::slice::from_ref(&definition.column))?.as_ref());
+    let shape = shape_of(definition)?;
     let missing = |name: &str, of: String| {
         let message = format!("constraint \"{name}\" {of} does not exist");
         Err(Error::invalid("42704", message, None))

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use auspex_storage::{
-    CatalogEntry, Change, Definition, EnumDefinition, EnumType, Error as StorageError,
+    CatalogEntry, Change, Definition, DomainType, EnumDefinition, EnumType, Error as StorageError,
 };
 use datafusion::sql::sqlparser::ast::{
     AlterTableOperation, AlterType, AlterTypeAddValue, AlterTypeAddValuePosition,
@@ -184,7 +184,7 @@ fn place_of(labels: &[String], label: &str) -> Result<usize> {
     })
 }
 
-/// The columns of managed tables that hold values of an enum or a domain, or arrays of labels.
+/// The columns of managed tables that hold values of an enum or a domain, or of domains made of it, or arrays of labels.
 pub(super) async fn columns_of(session: &Session, id: &str) -> Vec<(Arc<CatalogEntry>, String)> {
     let state = session.engine.catalog.state();
     let mut found = Vec::new();
@@ -198,7 +198,9 @@ pub(super) async fn columns_of(session: &Session, id: &str) -> Vec<(Arc<CatalogE
         };
         for column in shape.columns() {
             let is_label = EnumType::of_elements(column).is_some_and(|known| known.id == id);
-            if is_label || shape.domain_of(column).is_some_and(|known| known.id == id) {
+            let domain = shape.domain_of(column);
+            let is_of = |known: DomainType| known.levels().any(|level| level.id == id);
+            if is_label || domain.is_some_and(is_of) {
                 found.push((Arc::clone(table), column.name().clone()));
             }
         }
@@ -222,6 +224,8 @@ pub(super) async fn held_columns(
         }
         let mut columns = columns_of(session, &entry.id).await;
         columns.retain(|(table, _)| !dropped.iter().any(|gone| gone.id == table.id));
+        // One of a domain over another that goes, too, is met with both.
+        columns.retain(|column| !held.contains(column));
         if !cascade && !columns.is_empty() {
             let shown = |(table, column): &(Arc<CatalogEntry>, String)| {
                 format!("column {column} of table {}", table.name)

@@ -175,13 +175,13 @@ fn place_of(table: &CatalogEntry) -> ObjectName {
 
 /// The table of a schema that has a key of a name.
 async fn keyed(session: &Session, schema: &str, name: &str) -> Option<(Arc<CatalogEntry>, Key)> {
-    let state = session.engine.catalog.state();
+    let state = session.seen_catalog();
     for table in state.entries(schema) {
         if !matches!(table.definition, Definition::Table(_)) {
             continue;
         }
         // A table that cannot be read has no key to drop.
-        let Ok(shape) = session.engine.tables.shape(&table.id).await else {
+        let Ok(shape) = session.seen_shape(&table.id).await else {
             continue;
         };
         let key = shape.keys().into_iter().find(|key| key.name == name);

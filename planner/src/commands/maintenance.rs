@@ -185,7 +185,7 @@ fn with_referring(
     mut tables: Vec<Arc<CatalogEntry>>,
     control: &StatementControl,
 ) -> Result<Vec<Arc<CatalogEntry>>> {
-    let catalog = session.engine.catalog.state();
+    let catalog = session.seen_catalog();
     let mut idx = 0;
     while let Some(table) = tables.get(idx).cloned() {
         for (other, _) in referring(&catalog, &table.id) {

@@ -62,14 +62,14 @@ pub(super) async fn create(
             let mut read = objects.iter().filter_map(|object| state.by_id(&object.id));
             read.try_for_each(|entry| check_populated(entry))?;
             let rows = TableRows::plan(session, bound, Vec::new(), control).await?;
-            let shape = query_shape(&told(&rows.plan.schema(), bound))?;
+            let shape = query_shape(&told(&rows.plan.schema(), bound), &[])?;
             let table = (entry.id.as_str(), &shape);
             let creating = create_with_rows(session, table, (bound, rows), control);
             let n_rows = Box::pin(creating).await?;
             (shape, format!("SELECT {n_rows}"))
         }
         false => {
-            let shape = query_shape(&told(bound.plan.schema().inner(), bound))?;
+            let shape = query_shape(&told(bound.plan.schema().inner(), bound), &[])?;
             let tables = &session.engine.tables;
             tables.create_managed(&entry.id, &shape).await?;
             (shape, TAG.to_owned())

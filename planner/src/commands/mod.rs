@@ -25,6 +25,7 @@ mod lost_races;
 mod maintenance;
 mod materialized_views;
 mod models;
+mod notifications;
 mod privileges;
 mod role_dependents;
 mod roles;
@@ -45,6 +46,7 @@ mod tables;
 mod text_file;
 mod view_options;
 mod views;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,7 +76,7 @@ pub(crate) use models::{
 pub(crate) use set_role::assign_role;
 pub(crate) use settings::{show, show_schema};
 pub(crate) use show_create::{declared_type, show_create};
-pub(crate) use tables::{describe_table, managed};
+pub(crate) use tables::{describe_table, managed, remove_files};
 
 /// Whether a statement can be run at all; settles those that need no work.
 pub(crate) fn check(statement: &ast::Statement) -> Result<Work> {
@@ -83,7 +85,7 @@ pub(crate) fn check(statement: &ast::Statement) -> Result<Work> {
         S::CreateTable(_) | S::CreateView(_) | S::CreateSchema { .. } | S::Set(_) => Work::Command,
         S::StartTransaction { .. } | S::Commit { .. } | S::Rollback { .. } => Work::Command,
         S::Savepoint { .. } | S::ReleaseSavepoint { .. } | S::Lock(_) => Work::Command,
-        S::UNLISTEN { .. } => Work::Nothing("UNLISTEN"),
+        S::LISTEN { .. } | S::UNLISTEN { .. } | S::NOTIFY { .. } => Work::Command,
         S::Reset(_) | S::Comment { .. } | S::CreateIndex(_) | S::AlterIndex { .. } => Work::Command,
         S::Drop {
             object_type:
@@ -147,6 +149,7 @@ pub(crate) async fn run(
     }
     let before = match place_in_block(&parsed.statement) {
         InBlock::Part => None,
+        InBlock::Beside if waiting::is_kept(session, &parsed.statement) => None,
         InBlock::Beside => session.step_out_of_block(&verb)?,
         InBlock::Never => {
             session.refuse_in_block(&verb)?;
@@ -276,6 +279,9 @@ async fn sql(
         | S::Savepoint { .. }
         | S::ReleaseSavepoint { .. } => in_transaction(session, statement, control).await,
         S::Lock(lock) => transaction::lock_tables(session, lock),
+        S::LISTEN { .. } | S::UNLISTEN { .. } | S::NOTIFY { .. } => {
+            notifications::run(session, statement, control)
+        }
         S::Discard { object_type } => {
             match object_type {
                 ast::DiscardObject::ALL => session.discard().await,
@@ -321,7 +327,7 @@ async fn drop(
 enum InBlock {
     /// Taken back with it.
     Part,
-    /// A definition, committed by itself.
+    /// A definition, committed by itself, or, behind a change of rows, with the block if it can wait for its end.
     Beside,
     /// What takes long, or changes the files of tables under other statements.
     Never,
@@ -342,6 +348,9 @@ fn place_in_block(statement: &Statement) -> InBlock {
                 | S::Savepoint { .. }
                 | S::ReleaseSavepoint { .. }
                 | S::Lock(_)
+                | S::LISTEN { .. }
+                | S::UNLISTEN { .. }
+                | S::NOTIFY { .. }
                 | S::Copy { .. }
                 | S::CreateExtension(_)
                 | S::Truncate(_) => InBlock::Part,

@@ -64,19 +64,20 @@ pub(super) async fn grant(
     if changes.is_empty() {
         return Ok(tag.to_owned());
     }
-    let commit = session.engine.catalog.commit(text, |state| {
+    let grant = grant.clone();
+    let define = session.define(text, move |state| {
         check_grantees(state, &grantees)?;
         let mut puts = Vec::new();
         for (entry, privileges) in &changes {
             let mut entry = current(state, entry)?;
             for grantee in &grantees {
-                change(entry.granted_mut(), grantee, privileges, grant);
+                change(entry.granted_mut(), grantee, privileges, &grant);
             }
             puts.push(Change::Put(entry));
         }
         Ok(puts)
     });
-    commit.await?;
+    Box::pin(define).await?;
     Ok(tag.to_owned())
 }
 
@@ -406,13 +407,13 @@ pub(super) async fn set_owner(
     };
     let owner = named(session, &alter.owner);
     check_new_owner(session, &access, &entry, &owner)?;
-    let commit = session.engine.catalog.commit(text, |state| {
+    let define = session.define(text, move |state| {
         check_grantees(state, std::slice::from_ref(&owner))?;
         let entry = current(state, &entry)?;
         let owner = owner.clone();
         Ok(vec![Change::Put(CatalogEntry { owner, ..entry })])
     });
-    commit.await?;
+    Box::pin(define).await?;
     Ok(tag)
 }
 

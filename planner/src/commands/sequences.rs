@@ -402,7 +402,7 @@ pub(super) async fn drop_along(
     session: &Arc<Session>,
     dropped: &mut Vec<Arc<CatalogEntry>>,
 ) -> Result<()> {
-    let state = session.engine.catalog.state();
+    let state = session.seen_catalog();
     let is_dropped = |id: &str| dropped.iter().any(|entry| entry.id == id);
     let owned = state.all().filter(|entry| match &entry.definition {
         Definition::Sequence(sequence) => {
@@ -428,14 +428,14 @@ async fn check_unused(
     dropped: &[Arc<CatalogEntry>],
 ) -> Result<()> {
     let text = default_text(&sequence.schema, &sequence.name);
-    let state = session.engine.catalog.state();
+    let state = session.seen_catalog();
     for table in state.all() {
         let stays = !dropped.iter().any(|entry| entry.id == table.id);
         if !stays || !matches!(table.definition, Definition::Table(_)) {
             continue;
         }
         // A table that cannot be read keeps nobody from anything.
-        let Ok(shape) = session.engine.tables.shape(&table.id).await else {
+        let Ok(shape) = session.seen_shape(&table.id).await else {
             continue;
         };
         for column in shape.columns() {

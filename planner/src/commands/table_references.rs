@@ -318,7 +318,7 @@ pub(super) async fn release_tables(
     dropped: &[Arc<CatalogEntry>],
     text: &str,
 ) -> Result<()> {
-    let catalog = session.engine.catalog.state();
+    let catalog = session.seen_catalog();
     for table in dropped {
         let released = to_release(&catalog, table, None, dropped);
         release(session, released, text).await?;
@@ -336,7 +336,7 @@ pub(super) async fn release_keys(
     if gone.is_empty() {
         return Ok(());
     }
-    let catalog = session.engine.catalog.state();
+    let catalog = session.seen_catalog();
     let own = std::slice::from_ref(table);
     let released = to_release(&catalog, table, Some(gone), own);
     release(session, released, text).await

@@ -8,7 +8,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use auspex_sql::Word;
-use auspex_storage::{Identity, IdentityKind, TableShape, TextLimit, marks_of, stored_schema};
+use auspex_storage::{
+    DeclaredType, Identity, IdentityKind, TableShape, TextLimit, marks_of, stored_schema,
+};
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::DFSchema;
@@ -163,9 +165,7 @@ pub(super) fn add_option(
         }
         ColumnOption::Check(check) => {
             let name = option.name.as_ref().or(check.name.as_ref()).map(folded);
-            let name =
-                name.unwrap_or_else(|| free_name(shape, &format!("{relation}_{column}_check")));
-            add_check(session, shape, &name, &check.expr, relation)?;
+            add_check(session, shape, name, &check.expr, relation)?;
         }
         ColumnOption::Generated {
             generation_expr: Some(expr),
@@ -311,8 +311,7 @@ pub(super) fn add_constraint(
     match constraint {
         TableConstraint::Check(check) => {
             let name = check.name.as_ref().map(folded);
-            let name = name.unwrap_or_else(|| free_name(shape, &format!("{relation}_check")));
-            add_check(session, shape, &name, &check.expr, relation)
+            add_check(session, shape, name, &check.expr, relation)
         }
         TableConstraint::PrimaryKey(key) => {
             add_key(shape, &DeclaredKey::primary(None, key, None)?, relation).map(|_| ())
@@ -325,19 +324,30 @@ pub(super) fn add_constraint(
     }
 }
 
+/// Adds a check. As in PostgreSQL, one without a name is named after the column that it is about, if it is one alone,
+/// wherever the check stands.
 fn add_check(
     session: &Arc<Session>,
     shape: &mut TableShape,
-    name: &str,
+    name: Option<String>,
     expr: &ast::Expr,
     relation: &str,
 ) -> Result<()> {
-    if is_taken(shape, name) {
+    if let Some(name) = name.as_ref().filter(|name| is_taken(shape, name)) {
         return Err(name_taken(name, relation));
     }
     let schema = DFSchema::try_from(shape.schema())?;
-    let text = checked_condition(session, expr, &schema)?;
-    shape.add_check(name, &text);
+    let (text, planned) = planned_condition(session, expr, &schema)?;
+    let name = name.unwrap_or_else(|| {
+        let columns = planned.column_refs();
+        let names: BTreeSet<&str> = columns.iter().map(|column| column.name()).collect();
+        let wish = match (names.first(), names.len()) {
+            (Some(column), 1) => format!("{relation}_{column}_check"),
+            _ => format!("{relation}_check"),
+        };
+        free_name(shape, &wish)
+    });
+    shape.add_check(&name, &text);
     Ok(())
 }
 
@@ -347,6 +357,15 @@ pub(super) fn checked_condition(
     expr: &ast::Expr,
     schema: &DFSchema,
 ) -> Result<String> {
+    planned_condition(session, expr, schema).map(|(text, _)| text)
+}
+
+/// The same with what the planner makes of it.
+fn planned_condition(
+    session: &Session,
+    expr: &ast::Expr,
+    schema: &DFSchema,
+) -> Result<(String, Expr)> {
     refuse_queries(expr, "check constraint")?;
     let mut expr = without_enums(session, expr);
     // The catalogs show a check in parentheses, which dumps put into parentheses again.
@@ -360,7 +379,7 @@ pub(super) fn checked_condition(
         let message = format!("argument of CHECK must be type boolean, not type {found}");
         return Err(Error::invalid("42804", message, None));
     }
-    Ok(text)
+    Ok((text, planned))
 }
 
 /// Fails for a query within what a definition says of its columns.
@@ -386,13 +405,21 @@ fn without_enums(session: &Session, expr: &ast::Expr) -> ast::Expr {
             ..
         } = &*expr
             && matches!(inner.as_ref(), ast::Expr::Value(_))
-            && session.type_entry(&super::name_parts(name)).is_some()
+            && is_read_anyway(session, name)
         {
             *expr = inner.as_ref().clone();
         }
         ControlFlow::<()>::Continue(())
     });
     expr
+}
+
+/// Whether a literal is read as a value of a type without a cast to it: an enum, a domain, and `bpchar`, by which the
+/// catalogs show literals beside columns of `char(n)`.
+fn is_read_anyway(session: &Session, name: &ast::ObjectName) -> bool {
+    let parts = super::name_parts(name);
+    let is_padded = parts.last().is_some_and(|name| name == "bpchar");
+    is_padded || session.type_entry(&parts).is_some()
 }
 
 /// The text of a default; `None` for NULL.
@@ -533,11 +560,17 @@ pub(super) fn set_partitions(
     Ok(())
 }
 
-/// A definition of the columns of a query: as in PostgreSQL, none is NOT NULL.
-pub(super) fn query_shape(schema: &Schema) -> Result<TableShape> {
+/// A definition of the columns of a query, with the types that those were declared with: as in PostgreSQL, none is NOT NULL.
+pub(super) fn query_shape(
+    schema: &Schema,
+    declared: &[Option<DeclaredType>],
+) -> Result<TableShape> {
     let mut shape = TableShape::new(stored_schema(schema)?.as_ref());
     for idx in 0..shape.columns().len() {
         shape.set_nullable(idx, true);
+        if let Some(Some(declared)) = declared.get(idx) {
+            shape.set_declared(idx, *declared);
+        }
     }
     Ok(shape)
 }

@@ -19,7 +19,7 @@ use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{self, ObjectName, ObjectType, OnCommit};
 
-use dependents::check_not_referred;
+use dependents::{check_free_since, check_not_referred};
 pub(super) use dependents::{check_unnamed, with_dependents};
 pub(crate) use describe::describe_table;
 
@@ -32,7 +32,8 @@ use super::table_references::{DeclaredReference, add_reference, release_tables, 
 use super::table_shape::{declared_shape, query_shape, set_partitions};
 use super::{declared_types, enums, kind_name, name_parts, sequences};
 use crate::access::{Access, TableUse, own};
-use crate::bind::{bind_query, distinct_names, settle_type};
+use crate::bind::{bind_query, declared_columns, distinct_names, settle_type};
+use crate::engine::Engine;
 use crate::error::{Error, Result, nearest};
 use crate::functions::refuse_wide;
 use crate::session::Session;
@@ -84,7 +85,8 @@ pub(super) async fn create(
             let bound = bind_query(session, query, session.state(None)).await?;
             distinct_names(&bound.plan, &[], "query")?;
             let rows = TableRows::plan(session, &bound, parameters.to_vec(), control).await?;
-            let shape = query_shape(&told(&rows.plan.schema(), &bound))?;
+            let declared = declared_columns(&bound.plan, None);
+            let shape = query_shape(&told(&rows.plan.schema(), &bound), &declared)?;
             (shape, Some((bound, rows)))
         }
         None => (declared(session, create, &entry, control).await?, None),
@@ -312,7 +314,7 @@ pub(super) fn skips_existing(
     if_not_exists: bool,
     control: &StatementControl,
 ) -> Result<bool> {
-    let catalog = session.engine.catalog.state();
+    let catalog = session.seen_catalog();
     require_schema(&catalog, schema)?;
     if !if_not_exists || catalog.get(schema, name).is_none() {
         return Ok(false);
@@ -346,11 +348,11 @@ pub(super) fn replaced(
     name: &str,
     or_replace: bool,
 ) -> Result<Option<Arc<CatalogEntry>>> {
-    match session.engine.catalog.state().get(schema, name) {
+    match session.seen_catalog().get(schema, name) {
         None => Ok(None),
         Some(old) if or_replace && is_table(&old.definition) => {
             session.access().check_owner(old)?;
-            check_not_referred(&session.engine.catalog.state(), old)?;
+            check_not_referred(&session.seen_catalog(), old)?;
             Ok(Some(Arc::clone(old)))
         }
         Some(old) if matches!(old.definition, Definition::Model(_)) => Err(Error::Duplicate {
@@ -392,7 +394,7 @@ pub(super) async fn drop(
     text: &str,
     control: &StatementControl,
 ) -> Result<String> {
-    let catalog = session.engine.catalog.state();
+    let catalog = session.seen_catalog();
     let mut dropped: Vec<Arc<CatalogEntry>> = Vec::new();
     for name in names {
         if drops_temporary(session, object_type, name).await? {
@@ -439,7 +441,7 @@ pub(super) async fn drop_found(
     if dropped.is_empty() {
         return Ok(());
     }
-    let catalog = session.engine.catalog.state();
+    let catalog = session.seen_catalog();
     let mut all = with_dependents(&catalog, dropped, words.cascade)?;
     Box::pin(sequences::drop_along(session, &mut all)).await?;
     let held = Box::pin(enums::held_columns(session, &all, words.cascade)).await?;
@@ -485,7 +487,8 @@ async fn drops_temporary(
     Ok(session.drop_temporary(&name).await)
 }
 
-/// Puts the tombstones of objects in one catalog entry, then removes their files.
+/// Puts the tombstones of objects in one catalog entry, then removes their files. Errors: `Conflict` if others have
+/// meanwhile made something that stands on them.
 pub(super) async fn drop_entries(
     session: &Session,
     entries: &[Arc<CatalogEntry>],
@@ -497,21 +500,15 @@ pub(super) async fn drop_entries(
             id: entry.id.clone(),
         })
         .collect();
+    let (before, going) = (session.seen_catalog(), entries.to_vec());
     Box::pin(release_tables(session, entries, text)).await?;
-    session
-        .engine
-        .catalog
-        .commit(text, |_| Ok(changes.clone()))
-        .await?;
-    for entry in entries {
-        remove_files(session, entry).await;
-    }
-    Ok(())
+    let dropping =
+        move |now: &CatalogState| check_free_since(&before, now, &going).map(|()| changes.clone());
+    Box::pin(session.define_dropping(text, dropping, entries)).await
 }
 
 /// Removes an object's files after its tombstone; what stays is found by the garbage collector.
-async fn remove_files(session: &Session, entry: &CatalogEntry) {
-    let engine = &session.engine;
+pub(crate) async fn remove_files(engine: &Engine, entry: &CatalogEntry) {
     let _ = match entry.definition {
         Definition::Table(_) | Definition::Sequence(_) => {
             engine.tables.remove_managed(&entry.id).await

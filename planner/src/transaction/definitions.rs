@@ -1,9 +1,8 @@
 //! Definitions inside a transaction block.
 //!
 //! In: a statement such as CREATE TABLE; out: leave to carry it out beside the block, which sees its result from its next
-//! statement on. The catalog is one log and each table another, so that a definition cannot wait for the block's end:
-//! it is committed at once, and the client is told. A block that has changed rows takes none, since one half of it would
-//! stay when the other is rolled back.
+//! statement on. It is committed at once, and the client is told. A block that has changed rows takes none, since one half
+//! of it would stay when the other is rolled back; those that can wait for its end are in `kept_definitions`.
 
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -91,7 +90,8 @@ fn after_changes(verb: &str, table: Option<&str>) -> Error {
     );
     let message =
         format!("{verb} cannot run inside a transaction block that has changed rows of {table}");
-    let hint = "COMMIT or ROLLBACK first, or define before the first change: definitions are \
-                committed by themselves. Drivers call the mode without blocks autocommit.";
+    let hint = "COMMIT or ROLLBACK first, or define before the first change: what is made is committed by itself. \
+                COMMENT, GRANT, new names, keys and columns of the changed table may follow it. Drivers call the \
+                mode without blocks autocommit.";
     Error::invalid("25001", message, Some(hint))
 }

@@ -70,6 +70,9 @@ impl BlockPart {
             | ast::Statement::ShowTables { .. }
             | ast::Statement::ShowColumns { .. }
             | ast::Statement::ShowFunctions { .. }
+            | ast::Statement::LISTEN { .. }
+            | ast::Statement::UNLISTEN { .. }
+            | ast::Statement::NOTIFY { .. }
             | ast::Statement::ExplainTable { .. } => BlockPart::Query,
             statement => changed_table(statement).map_or(BlockPart::Alone, BlockPart::Change),
         }
@@ -121,6 +124,7 @@ impl Session {
         match self.transaction.take() {
             None => Ok(()),
             Some(block) if failed || block.failed => {
+                self.listening.forget();
                 roll_back(block).await;
                 Ok(())
             }

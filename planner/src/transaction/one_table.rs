@@ -3,7 +3,7 @@
 //! In: a table that a statement is about to change; out: leave to do so, or the error that the block has changed another one
 //! or that others have changed this one.
 
-use auspex_storage::{CatalogEntry, Error as StorageError};
+use auspex_storage::{CatalogEntry, CatalogState, Error as StorageError};
 
 use crate::error::{Error, Result};
 use crate::session::{Session, display_name};
@@ -19,19 +19,15 @@ impl Session {
         }
         let name = display_name(table);
         self.refuse_read_only(verb)?;
+        let (newest, seen) = (self.engine.catalog.state(), self.seen_catalog());
         let checked = self.transaction.with(|block| match &block.written {
             Some((id, other)) if *id != table.id && block.has_changes_in(id) => {
-                // The table that it changed has another one in its place.
-                if *other == name {
+                let other_now = name_in(&seen, id);
+                // Others have put another table in the place of the one that it changed, unless it has done so itself.
+                if *other == name && name_in(&newest, id) == other_now {
                     return Err(not_serializable(&name));
                 }
-                let message = format!(
-                    "a transaction block can change one table: this one has changed \
-                         \"{other}\" and cannot change \"{name}\""
-                );
-                let hint = "COMMIT in between, or change both in blocks of their own: the statements of a \
-                            pipeline up to its Sync are one block.";
-                Err(Error::invalid("0A000", message, Some(hint)))
+                Err(second_table(other_now.as_ref().unwrap_or(other), &name))
             }
             _ => {
                 block.written = Some((table.id.clone(), name));
@@ -40,6 +36,21 @@ impl Session {
         });
         checked.unwrap_or(Ok(()))
     }
+}
+
+fn name_in(state: &CatalogState, id: &str) -> Option<String> {
+    state.by_id(id).map(|entry| display_name(entry))
+}
+
+/// The error of a block that is about to change another table, too.
+fn second_table(first: &str, second: &str) -> Error {
+    let message = format!(
+        "a transaction block can change one table: this one has changed \"{first}\" and cannot \
+         change \"{second}\""
+    );
+    let hint = "COMMIT in between, or change both in blocks of their own: the statements of a \
+                pipeline up to its Sync are one block.";
+    Error::invalid("0A000", message, Some(hint))
 }
 
 /// A conflict with the name of the table.

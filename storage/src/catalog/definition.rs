@@ -435,6 +435,9 @@ pub struct DomainDefinition {
     pub base: String,
     /// A column of that type.
     pub column: ColumnDefinition,
+    /// The identity of the domain that it is made of, whose type these are, and whose rules hold beside its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<String>,
     /// Whether no value is NULL.
     pub not_null: bool,
     /// What columns of it hold that are given no value.

@@ -190,6 +190,13 @@ impl CatalogState {
         Ok((next, changes))
     }
 
+    /// The state as changes would leave it that nobody has committed; its number stays, and new entries have no time.
+    ///
+    /// Errors: those of the rules.
+    pub fn with(&self, changes: Vec<Change>) -> Result<Self> {
+        self.apply(self.number, 0, changes).map(|(next, _)| next)
+    }
+
     /// The state after several commits, each with its number and time, at the price of one.
     ///
     /// The rules hold for the last state; commits of the log kept them one by one.
@@ -439,6 +446,17 @@ mod tests {
             state.require("public", "x").unwrap_err().sqlstate(),
             "42P01"
         );
+    }
+
+    #[test]
+    fn changes_are_tried_on_a_state_of_their_own() {
+        let state = CatalogState::bootstrap().unwrap();
+        let add = |name| vec![Change::Put(table("public", name))];
+        let tried = state.with(add("a")).unwrap().with(add("b")).unwrap();
+        assert_eq!(tried.number(), state.number());
+        assert!(tried.get("public", "a").is_some() && tried.get("public", "b").is_some());
+        assert!(state.get("public", "a").is_none());
+        assert_eq!(tried.with(add("a")).unwrap_err().sqlstate(), "42P07");
     }
 
     #[test]

@@ -264,26 +264,33 @@ impl Block {
         Ok(())
     }
 
-    /// Makes one commit of all that the block did in each table, `first` that of the one which others change, too. Errors:
-    /// `Conflict`, `KeyViolation` if others have added a key meanwhile, those of the store. Nothing of it stays then, unless
-    /// nobody knows whether the commit was made.
-    pub(crate) async fn commit(&self, parent: &Managed, first: Option<&str>) -> Result<()> {
-        let mut logs: Vec<(String, Arc<DeltaLog>)> =
-            std::mem::take(&mut *self.lock()).into_iter().collect();
-        logs.sort_by_key(|(id, _)| first != Some(id.as_str()));
-        let mut logs = logs.into_iter();
-        while let Some((id, log)) = logs.next() {
-            let Some(staging) = log.staging() else {
-                continue;
-            };
-            if let Err(error) = commit_log(parent, &id, &log, staging).await {
-                for (_, log) in logs {
-                    discard_log(&log).await;
-                }
-                return Err(error);
-            }
+    /// Makes one commit of all that the block did in one table. Errors: `Conflict`, `KeyViolation` if others have added a
+    /// key meanwhile, those of the store. What was not committed before does not stay then, unless nobody knows whether the
+    /// commit was made.
+    pub(crate) async fn commit_table(&self, parent: &Managed, id: &str) -> Result<()> {
+        let log = self.lock().remove(id);
+        let Some(log) = log else {
+            return Ok(());
+        };
+        let Some(staging) = log.staging() else {
+            return Ok(());
+        };
+        let done = commit_log(parent, id, &log, staging).await;
+        if done.is_err() {
+            self.discard().await;
         }
-        Ok(())
+        done
+    }
+
+    /// Does so in each table that is left.
+    pub(crate) async fn commit(&self, parent: &Managed) -> Result<()> {
+        loop {
+            let next = self.lock().keys().next().cloned();
+            let Some(id) = next else {
+                return Ok(());
+            };
+            self.commit_table(parent, &id).await?;
+        }
     }
 
     /// Forgets all that the block did, and removes its files.
@@ -354,7 +361,7 @@ impl Folded {
     fn of(commits: &[StagedCommit]) -> Self {
         let mut adds: Vec<Add> = Vec::new();
         let mut removes: Vec<Remove> = Vec::new();
-        let mut others = Vec::new();
+        let mut others: Vec<Action> = Vec::new();
         let mut superseded = Vec::new();
         let mut rebase = Rebase::Rows;
         for commit in commits {
@@ -367,9 +374,10 @@ impl Folded {
                         Some(idx) => superseded.push(adds.remove(idx).path),
                         None => removes.push(gone.clone()),
                     },
-                    Action::Metadata(_) => {
-                        // A commit has one definition, the last.
-                        others.retain(|other| !matches!(other, Action::Metadata(_)));
+                    Action::Metadata(_) | Action::Protocol(_) => {
+                        // A commit has one definition, the last, and one protocol.
+                        let kind = std::mem::discriminant(action);
+                        others.retain(|other| std::mem::discriminant(other) != kind);
                         others.push(action.clone());
                     }
                     other => others.push(other.clone()),

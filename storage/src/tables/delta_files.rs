@@ -40,6 +40,8 @@ pub(crate) const COLUMN_MAPPING: &str = "delta.columnMapping.mode";
 pub(crate) struct DeltaFiles {
     /// The table's columns in their declared order.
     pub(crate) schema: SchemaRef,
+    /// The same with what the log notes on them.
+    pub(crate) noted: SchemaRef,
     /// Those that lie in the data files, in order.
     pub(crate) file_schema: SchemaRef,
     /// Those that the log holds for each file, in order.
@@ -81,7 +83,8 @@ impl DeltaFiles {
         let Some(views) = plain_files(snapshot) else {
             return Ok(None);
         };
-        let schema = without_notes(&shown_columns(&snapshot.arrow_schema()));
+        let noted = shown_columns(&snapshot.arrow_schema());
+        let schema = without_notes(&noted);
         let partition_columns = snapshot.metadata().partition_columns();
         let (partition_fields, file_fields): (Vec<FieldRef>, Vec<FieldRef>) = schema
             .fields()
@@ -126,6 +129,7 @@ impl DeltaFiles {
             RecordBatch::try_new_with_options(partition_schema, values, &options)?;
         Ok(Some(Self {
             schema,
+            noted,
             file_schema: Arc::new(Schema::new(file_fields)),
             partition_fields,
             files,

@@ -136,6 +136,11 @@ impl DeltaScan {
         self
     }
 
+    /// The columns of the table with what its log notes on them.
+    pub(crate) fn noted(&self) -> SchemaRef {
+        Arc::clone(&self.files.noted)
+    }
+
     pub(crate) fn has_addresses(&self) -> bool {
         self.has_addresses
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{Field, FieldRef};
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{CatalogEntry, Definition, DomainDefinition};
+use crate::catalog::{CatalogEntry, CatalogState, Definition, DomainDefinition};
 use crate::tables::shape::TableShape;
 
 /// Where columns keep the domain that they are of.
@@ -27,23 +27,49 @@ pub struct DomainType {
     pub schema: String,
     /// Its name.
     pub name: String,
-    /// What it is made of, and its rules.
+    /// What it is made of, and its own rules.
     pub definition: DomainDefinition,
+    /// The domain that it is made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<Box<DomainType>>,
 }
 
 impl DomainType {
-    /// The domain that an entry defines; `None`: it defines something else.
-    pub fn of_entry(entry: &CatalogEntry) -> Option<DomainType> {
+    /// The domain that an entry defines, over those of a state; `None`: it defines something else.
+    pub fn of_entry(entry: &CatalogEntry, state: &CatalogState) -> Option<DomainType> {
         let Definition::Domain(definition) = &entry.definition else {
             return None;
         };
+        let over = definition.over.as_ref().and_then(|id| state.by_id(id));
+        let over = over.and_then(|entry| DomainType::of_entry(entry, state));
         Some(DomainType {
             id: entry.id.clone(),
             oid: entry.oid,
             schema: entry.schema.clone(),
             name: entry.name.clone(),
             definition: definition.clone(),
+            over: over.map(Box::new),
         })
+    }
+
+    /// It and the domains that it is made of, itself first.
+    pub fn levels(&self) -> impl Iterator<Item = &DomainType> {
+        std::iter::successors(Some(self), |domain| domain.over.as_deref())
+    }
+
+    /// Whether NULL is forbidden by it or by what it is made of.
+    pub fn is_not_null(&self) -> bool {
+        self.levels().any(|domain| domain.definition.not_null)
+    }
+
+    /// The conditions with their names: those of what it is made of come first.
+    pub fn checks(&self) -> Vec<(&String, &String)> {
+        let mut levels: Vec<&DomainType> = self.levels().collect();
+        levels.reverse();
+        let checks = levels
+            .into_iter()
+            .flat_map(|domain| &domain.definition.checks);
+        checks.collect()
     }
 
     fn to_note(&self) -> String {
@@ -71,7 +97,8 @@ impl TableShape {
     }
 }
 
-fn domain_of(column: &Field) -> Option<DomainType> {
+/// The domain that a column with its notes is of.
+pub(crate) fn domain_of(column: &Field) -> Option<DomainType> {
     serde_json::from_str(column.metadata().get(NOTE)?).ok()
 }
 
@@ -98,6 +125,29 @@ mod tests {
     use datafusion::arrow::datatypes::{DataType, Schema};
 
     use super::*;
+
+    #[test]
+    fn rules_of_all_levels_hold() {
+        let domain = |id: &str, check: &str, over: Option<DomainType>| DomainType {
+            id: id.into(),
+            definition: DomainDefinition {
+                checks: BTreeMap::from([(check.to_owned(), "true".to_owned())]),
+                ..DomainDefinition::default()
+            },
+            over: over.map(Box::new),
+            ..DomainType::default()
+        };
+        let mut lowest = domain("1", "z", None);
+        lowest.definition.not_null = true;
+        let top = domain("3", "a", Some(domain("2", "m", Some(lowest))));
+        let names = top.checks().into_iter().map(|(name, _)| name.as_str());
+        assert_eq!(names.collect::<Vec<_>>(), ["z", "m", "a"]);
+        assert!(top.is_not_null() && !top.definition.not_null);
+        let ids = top.levels().map(|level| level.id.as_str());
+        assert_eq!(ids.collect::<Vec<_>>(), ["3", "2", "1"]);
+        let note: DomainType = serde_json::from_str(&top.to_note()).unwrap();
+        assert_eq!(note, top);
+    }
 
     #[test]
     fn rules_are_those_of_now() {

@@ -130,7 +130,9 @@ impl EnumTypes {
     /// Takes the types of a state of the catalog.
     pub(crate) fn adopt(&self, state: &CatalogState) {
         let enums = state.all().filter_map(|entry| EnumType::of_entry(entry));
-        let domains = state.all().filter_map(|entry| DomainType::of_entry(entry));
+        let domains = state
+            .all()
+            .filter_map(|entry| DomainType::of_entry(entry, state));
         let types = KnownTypes {
             enums: enums.map(|known| (known.id.clone(), known)).collect(),
             domains: domains.map(|known| (known.id.clone(), known)).collect(),

@@ -25,6 +25,7 @@ mod csv_values;
 mod csv_watch;
 mod declared_table;
 mod declared_texts;
+mod declared_type;
 mod delta_commit;
 mod delta_files;
 mod delta_log;
@@ -131,6 +132,7 @@ pub use block::BlockMark;
 pub use clock_digits::{clock_digits, with_clock_digits};
 pub use commit_times::shown_time;
 pub use copied_rows::RowCopier;
+pub use declared_type::{DeclaredType, noted_columns};
 pub(crate) use delta_files::object_path;
 pub use delta_log::VersionSpec;
 pub use delta_scan::{FILE_COLUMN, ROW_COLUMN};
@@ -214,14 +216,23 @@ impl Tables {
         })
     }
 
-    /// Makes one commit of all that a block did to its table, which is `first`, and then of what it did to tables that
-    /// nobody else knows.
+    /// Makes one commit of all that a block did to its table; `commit_block` follows for those that nobody else knows.
     ///
     /// Errors: `Conflict` if others changed the table meanwhile in a way that does not go together with it; then, and
     /// after any other error, nothing of the block stays.
-    pub async fn commit_block(&self, first: Option<&str>) -> Result<()> {
+    pub async fn commit_table(&self, id: &str) -> Result<()> {
         match self.managed.block() {
-            Some((block, parent)) => block.commit(parent, first).await,
+            Some((block, parent)) => block.commit_table(parent, id).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Makes one commit of all that a block did to each table that it has not committed yet.
+    ///
+    /// Errors: those of `commit_table`; what was committed before stays.
+    pub async fn commit_block(&self) -> Result<()> {
+        match self.managed.block() {
+            Some((block, parent)) => block.commit(parent).await,
             None => Ok(()),
         }
     }

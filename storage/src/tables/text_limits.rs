@@ -28,7 +28,8 @@ pub struct TextLimit {
 }
 
 impl TextLimit {
-    fn of(note: &str) -> Option<TextLimit> {
+    /// The limit that a column's note tells.
+    pub fn of_note(note: &str) -> Option<TextLimit> {
         let (kind, length) = note.strip_suffix(')')?.split_once('(')?;
         let length: usize = length.parse().ok()?;
         Some(TextLimit {
@@ -39,7 +40,7 @@ impl TextLimit {
 
     /// How long the texts of a field may be.
     pub fn of_field(field: &Field) -> Option<TextLimit> {
-        TextLimit::of(field.metadata().get(NOTE)?)
+        TextLimit::of_note(field.metadata().get(NOTE)?)
     }
 
     /// The metadata of fields with such texts.
@@ -65,7 +66,8 @@ impl TextLimit {
         }
     }
 
-    fn note(self) -> String {
+    /// What a column's note tells of it.
+    pub fn note(self) -> String {
         let kind = if self.is_fixed { "char" } else { "varchar" };
         format!("{kind}({})", self.length.unwrap_or(ANY_LENGTH))
     }
@@ -153,13 +155,13 @@ mod tests {
             is_fixed: false,
             length: Some(3),
         };
-        assert_eq!(TextLimit::of(&limit.note()), Some(limit));
+        assert_eq!(TextLimit::of_note(&limit.note()), Some(limit));
         let any = TextLimit {
             is_fixed: false,
             length: None,
         };
         assert_eq!(any.note(), "varchar(2147483647)");
-        assert_eq!(TextLimit::of(&any.note()), Some(any));
+        assert_eq!(TextLimit::of_note(&any.note()), Some(any));
         assert_eq!(any.to_string(), "character varying");
         let place = RowChecks::default();
         let limits = [(0, limit)];

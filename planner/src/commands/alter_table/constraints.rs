@@ -97,7 +97,7 @@ impl Altering<'_> {
         }
         let mut keys = self.shape.keys().into_iter();
         if let Some(mut key) = keys.find(|key| key.name == from) {
-            let catalog = session.engine.catalog.state();
+            let catalog = session.seen_catalog();
             let mut others = referring(&catalog, &self.table.id);
             if others.any(|(_, other)| other.key == from) {
                 let what = format!("another name for key \"{from}\", to which tables refer");
@@ -146,7 +146,7 @@ impl Altering<'_> {
         let own = self.shape.references().into_iter();
         let own = own.filter(|own| own.table == self.table.id && own.key == key.name);
         let own: Vec<String> = own.map(|own| own.name).collect();
-        let catalog = session.engine.catalog.state();
+        let catalog = session.seen_catalog();
         let others = referring(&catalog, &self.table.id)
             .filter(|(entry, other)| entry.id != self.table.id && other.key == key.name);
         let mut dependents: Vec<String> =

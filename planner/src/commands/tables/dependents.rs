@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use auspex_sql::{Dialect, MlArg, ml_function, parse_query};
-use auspex_storage::{CatalogEntry, CatalogState, Definition, ViewObject};
+use auspex_storage::{CatalogEntry, CatalogState, Definition, Error as StorageError, ViewObject};
 use datafusion::sql::sqlparser::ast::{self, ObjectName, TableFactor, Visit, Visitor};
 
 use crate::commands::table_references::{referring, shown};
@@ -31,9 +31,7 @@ pub(in crate::commands) fn with_dependents(
             .cloned()
             .collect();
         if !cascade {
-            let name = |entry: &Arc<CatalogEntry>| {
-                format!("{} {}", kind_name(&entry.definition), entry.name)
-            };
+            let name = |entry: &Arc<CatalogEntry>| format!("{} {}", shown_kind(entry), entry.name);
             let mut names: Vec<String> = dependents.iter().map(name).collect();
             names.extend(references_to(catalog, &entry, &all));
             refuse(&entry, names)?;
@@ -53,6 +51,30 @@ pub(in crate::commands) fn check_not_referred(
     refuse(table, references_to(catalog, table, own))
 }
 
+/// Fails with `Conflict` if what was made or changed since a state of the catalog stands on objects that are to go.
+pub(super) fn check_free_since(
+    before: &CatalogState,
+    now: &CatalogState,
+    dropped: &[Arc<CatalogEntry>],
+) -> auspex_storage::Result<()> {
+    let is_known = |other: &Arc<CatalogEntry>| {
+        let known = before.by_id(&other.id);
+        known.is_some_and(|known| Arc::ptr_eq(known, other) || known == other)
+            || dropped.iter().any(|entry| entry.id == other.id)
+    };
+    for other in now.all().filter(|other| !is_known(other)) {
+        let stands_on = |entry: &&Arc<CatalogEntry>| {
+            depends_on(now, other, entry)
+                || referring(now, &entry.id).any(|(table, _)| table.id == other.id)
+        };
+        if let Some(entry) = dropped.iter().find(stands_on) {
+            let object = format!("what stands on {} \"{}\"", shown_kind(entry), entry.name);
+            return Err(StorageError::Conflict { object });
+        }
+    }
+    Ok(())
+}
+
 /// The references to a table of others than those that go with it.
 fn references_to(
     catalog: &CatalogState,
@@ -70,10 +92,18 @@ fn refuse(entry: &CatalogEntry, dependents: Vec<String>) -> Result<()> {
     match dependents.is_empty() {
         true => Ok(()),
         false => Err(Error::Dependents {
-            kind: kind_name(&entry.definition),
+            kind: shown_kind(entry),
             name: entry.name.clone(),
             dependents,
         }),
+    }
+}
+
+/// What an object is called whose going is at stake: a domain is a type.
+fn shown_kind(entry: &CatalogEntry) -> &'static str {
+    match &entry.definition {
+        Definition::Domain(_) => "type",
+        other => kind_name(other),
     }
 }
 
@@ -125,6 +155,9 @@ impl Visitor for ColumnFinder<'_> {
 fn depends_on(catalog: &CatalogState, other: &CatalogEntry, entry: &CatalogEntry) -> bool {
     if matches!(entry.definition, Definition::Schema) {
         return other.schema == entry.name;
+    }
+    if let Definition::Domain(domain) = &other.definition {
+        return domain.over.as_ref() == Some(&entry.id);
     }
     let Some(view) = other.definition.stored_query() else {
         return false;

@@ -27,7 +27,7 @@ pub(crate) async fn describe_table(
     name: &ObjectName,
 ) -> Result<RecordBatch> {
     let parts = name_parts(name);
-    let state = session.engine.catalog.state();
+    let state = session.seen_catalog();
     let (catalog, schema, short) = match parts.as_slice() {
         [catalog, namespace, short] if state.global(ObjectKind::Catalog, catalog).is_some() => {
             (catalog.as_str(), namespace.clone(), short.clone())

@@ -21,7 +21,7 @@ async fn a_block_meets_a_table_that_was_made_since_with_its_rows() {
         .await
         .unwrap();
     assert_eq!(seen(&f, &block, "new").await, counted(6, 16));
-    block.commit_block(None).await.unwrap();
+    block.commit_block().await.unwrap();
     assert_eq!(f.managed("new", COUNT).await, counted(7, 21));
 }
 
@@ -34,6 +34,28 @@ async fn a_block_sees_the_first_rows_of_a_table_that_another_server_has_just_mad
     new.await.unwrap();
     let block = begin_block(&other, &["new"]);
     assert_eq!(seen(&f, &block, "new").await, counted(5, 10));
+}
+
+#[tokio::test]
+async fn the_table_that_others_change_is_committed_before_those_of_the_block_alone() {
+    let f = fixture().await;
+    let schema = numbers(0..1).schema();
+    // What is committed first comes last in the order of ids.
+    for id in ["a", "z"] {
+        let made = f.create_from(id, Arc::clone(&schema), rows(vec![numbers(0..3)]));
+        made.await.unwrap();
+    }
+    let block = begin_block(&f.tables, &["a", "z"]);
+    for id in ["a", "z"] {
+        let added = append_to(&block, id, rows(vec![numbers(3..4)])).await;
+        assert_eq!(added.unwrap(), 1);
+    }
+    block.commit_table("z").await.unwrap();
+    assert_eq!(f.managed("z", COUNT).await, counted(4, 6));
+    assert_eq!(f.managed("a", COUNT).await, counted(3, 3));
+    block.commit_block().await.unwrap();
+    assert_eq!(f.managed("z", COUNT).await, counted(4, 6));
+    assert_eq!(f.managed("a", COUNT).await, counted(4, 6));
 }
 
 async fn seen(f: &Fixture, block: &Tables, id: &str) -> String {

@@ -60,7 +60,7 @@ async fn rows_of_a_block_wait_with_their_keys() {
     add(&block, &table, 60..61).await.unwrap();
     block.return_to(&mark).await.unwrap();
     add(&block, &table, 60..62).await.unwrap();
-    block.commit_block(None).await.unwrap();
+    block.commit_block().await.unwrap();
     assert_eq!(
         f.managed("a", COUNT).await,
         counted(55, 3 + (10..62).sum::<i64>())
@@ -78,12 +78,12 @@ async fn a_block_looks_at_what_others_added_when_it_ends() {
     add(&one, &table, 0..1).await.unwrap();
     add(&two, &table, 1..2).await.unwrap();
     add(&f.tables, &table, 2..3).await.unwrap();
-    one.commit_block(None).await.unwrap();
-    two.commit_block(None).await.unwrap();
+    one.commit_block().await.unwrap();
+    two.commit_block().await.unwrap();
     let late = begin_block(&f.tables, &["a"]);
     add(&late, &table, 5..6).await.unwrap();
     add(&f.tables, &table, 5..6).await.unwrap();
-    let ended = late.commit_block(None).await.map(|()| 0);
+    let ended = late.commit_block().await.map(|()| 0);
     assert_eq!(violated(ended), "(i)=(5)");
     assert_eq!(f.managed("a", COUNT).await, counted(4, 8));
 }
@@ -123,6 +123,6 @@ async fn rows_are_left_out_or_nothing_is_done() {
     let other = OnConflict::LeaveOut(Some("another".to_owned()));
     let refused = insert(&block, other, 6..7).await;
     assert_eq!(violated(refused.map(|_| 0)), "(i)=(6)");
-    block.commit_block(None).await.unwrap();
+    block.commit_block().await.unwrap();
     assert_eq!(f.managed("a", COUNT).await, counted(7, 21));
 }

@@ -146,7 +146,7 @@ async fn files_stay_where_nobody_knows_whether_the_commit_was_made() {
     let block = begin_block(&tables, &["a"]);
     let added = append_to(&block, "a", rows(vec![numbers(3..5)])).await;
     assert_eq!(added.unwrap(), 2);
-    assert!(!block.commit_block(None).await.unwrap_err().is_settled());
+    assert!(!block.commit_block().await.unwrap_err().is_settled());
     assert_eq!(f.managed("a", COUNT).await, counted(5, 10));
 }
 
@@ -208,6 +208,6 @@ async fn vacuum_leaves_the_files_of_open_blocks() {
     assert_eq!(n_files(&f), 1);
     let removed = f.tables.vacuum("a", Some(0), false).await.unwrap();
     assert_eq!(removed, Vec::<String>::new());
-    block.commit_block(None).await.unwrap();
+    block.commit_block().await.unwrap();
     assert_eq!(f.managed("a", COUNT).await, counted(4, 6));
 }
