@@ -9,6 +9,42 @@ use crate::redact_urls::without_url_secrets;
 
 /// Words of the statements that carry secrets.
 const SECRET_WORDS: [&str; 3] = ["CREDENTIAL", "CATALOG", "PASSWORD"];
+/// The first words of statements that carry none, in a string or otherwise.
+const PLAIN_WORDS: [&str; 18] = [
+    "BEGIN",
+    "CLOSE",
+    "COMMIT",
+    "DEALLOCATE",
+    "DECLARE",
+    "DELETE",
+    "DROP",
+    "EXECUTE",
+    "FETCH",
+    "INSERT",
+    "MERGE",
+    "MOVE",
+    "ROLLBACK",
+    "SELECT",
+    "TABLE",
+    "UPDATE",
+    "VALUES",
+    "WITH",
+];
+/// Words of which nobody makes a password, so that they tell what a text of nobody's grammar was meant to be.
+const SHOWN_WORDS: [&str; 12] = [
+    "ALTER",
+    "CATALOG",
+    "COPY",
+    "CREATE",
+    "CREDENTIAL",
+    "EXTERNAL",
+    "GRANT",
+    "MODEL",
+    "ROLE",
+    "SCHEMA",
+    "TABLE",
+    "USER",
+];
 /// What stands for a string.
 const HIDDEN: &str = "'***'";
 
@@ -27,6 +63,37 @@ pub fn redacted(text: &str) -> Cow<'_, str> {
 
 /// The first bytes of a text, about `n_bytes` of them, without secrets.
 pub fn redacted_start(text: &str, n_bytes: usize) -> Cow<'_, str> {
+    redacted(start_of(text, n_bytes))
+}
+
+/// The same of a text that is no statement: a word may be misspelt that tells of a secret, and the secret may stand without
+/// quotes. Strings are hidden in any case; of what does not begin as a statement without secrets, all is but its first words.
+pub fn redacted_unparsed(text: &str, n_bytes: usize) -> String {
+    let start = start_of(text, n_bytes);
+    let upper = start.to_ascii_uppercase();
+    // A semicolon in a string makes one part more, which hides too much rather than too little.
+    let is_plain = |part: &str| part.trim().is_empty() || PLAIN_WORDS.contains(&first_word(part));
+    let may_hold_secrets = SECRET_WORDS.iter().any(|word| upper.contains(word));
+    if !may_hold_secrets && upper.split(';').all(is_plain) {
+        return without_url_secrets(&without_strings(start, true)).into_owned();
+    }
+    let known: Vec<&str> = start
+        .split_whitespace()
+        .take_while(|word| SHOWN_WORDS.contains(&word.to_ascii_uppercase().as_str()))
+        .collect();
+    match known.is_empty() {
+        true => HIDDEN.to_owned(),
+        false => format!("{} {HIDDEN}", known.join(" ")),
+    }
+}
+
+/// What a text begins with; empty where that is no word.
+fn first_word(text: &str) -> &str {
+    let is_end = |c: char| !c.is_alphanumeric() && c != '_';
+    text.trim_start().split(is_end).next().unwrap_or_default()
+}
+
+fn start_of(text: &str, n_bytes: usize) -> &str {
     let mut start = &text[..text.floor_char_boundary(n_bytes)];
     // Of a URL that is cut off nobody can tell what is a password.
     if start.len() < text.len()
@@ -35,18 +102,19 @@ pub fn redacted_start(text: &str, n_bytes: usize) -> Cow<'_, str> {
     {
         start = &start[..at + 3];
     }
-    redacted(start)
+    start
 }
 
 /// Replaces what stands in quotes of any kind; a quote without an end takes the rest with it.
 fn without_strings(text: &str, hides_bare: bool) -> String {
     // A backslash before a quote keeps a string open in one dialect and not in the other, and a quote in a comment opens
-    // none, so that nobody can tell here what stands inside one.
+    // none, so that nobody can tell here what stands inside one. A comment may also stand before a word behind `=`.
     if ["\\", "--", "/*", "#"]
         .iter()
         .any(|mark| text.contains(mark))
     {
-        let end = text.find(['\'', '"', '$', '`']).unwrap_or(text.len());
+        let may_begin = |c: char| matches!(c, '\'' | '"' | '$' | '`') || (hides_bare && c == '=');
+        let end = text.find(may_begin).unwrap_or(text.len());
         return format!("{}{HIDDEN}", &text[..end]);
     }
     let mut shown = String::with_capacity(text.len());
@@ -128,6 +196,40 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_is_no_statement_shows_no_secret_however_it_is_misspelt() {
+        for (text, shown) in [
+            ("SELECT * FORM t WHERE a > 3", "SELECT * FORM t WHERE a > 3"),
+            (
+                "select x from t wher b = 'hush' and c = 1",
+                "select x from t wher b = '***' and c = '***'",
+            ),
+            ("SELECT 'hush", "SELECT '***'"),
+            ("selec 1", "'***'"),
+            ("", ""),
+            (" ; ", " ; "),
+            ("ALTER ROLE ada PASSWORD hush", "ALTER ROLE '***'"),
+            ("alter role ada passwrd hush", "alter role '***'"),
+            ("SELECT 1; ALTR ROLE ada PASWORD hush", "'***'"),
+            (
+                "create credential c with (secret = hush",
+                "create credential '***'",
+            ),
+            ("/* SELECT */ ALTR USER ada hush", "'***'"),
+            ("SELECT password hush", "'***'"),
+            (
+                "SELECT * FORM t WHERE u = x OR https://ada:hush@host/",
+                "SELECT * FORM t WHERE u = '***' OR https://***@host/",
+            ),
+        ] {
+            assert_eq!(redacted_unparsed(text, 100), shown, "{text}");
+        }
+        assert_eq!(
+            redacted_unparsed("SELECT 'hush' 'hush'", 10),
+            "SELECT '***'"
+        );
+    }
+
+    #[test]
     fn strings_of_statements_with_secrets_are_hidden() {
         for (text, shown) in [
             ("SELECT 'x'", "SELECT 'x'"),
@@ -167,6 +269,10 @@ mod tests {
             (
                 "CREATE CREDENTIAL c WITH (type='s3', secret=hush,key => hush)",
                 "CREATE CREDENTIAL c WITH (type='***', secret='***',key => '***')",
+            ),
+            (
+                "CREATE CREDENTIAL c WITH (secret = /* the key */ hush)",
+                "CREATE CREDENTIAL c WITH (secret '***'",
             ),
             (
                 "SELECT 'x' FROM pg_catalog.pg_class a WHERE a.oid = 3",

@@ -22,13 +22,13 @@ const KEPT: usize = 2000;
 /// How many records may wait for the disk.
 const WAITING: usize = 10_000;
 
-/// One statement, or one attempt to log in.
+/// One statement, one error that a client was told, one attempt to log in, or the end of a session.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct AuditRecord {
     pub(crate) at_ms: i64,
     pub(crate) request: u64,
     pub(crate) process_id: i32,
-    /// `statement` or `login`.
+    /// `statement`, `login` or `logout`.
     pub(crate) event: &'static str,
     /// Who logged in.
     pub(crate) user: String,
@@ -37,11 +37,14 @@ pub(crate) struct AuditRecord {
     pub(crate) address: Option<String>,
     pub(crate) application: String,
     pub(crate) kind: &'static str,
+    /// Empty for a message that names no statement.
     pub(crate) statement: Arc<str>,
     pub(crate) duration_ms: f64,
+    /// Those that were sent, or changed.
     pub(crate) rows: u64,
-    /// `ok`, `error`, `cancelled`, or `abandoned` by its client.
+    /// `ok`, `error`, `cancelled`, or `abandoned`: its client left, or read no further.
     pub(crate) outcome: &'static str,
+    /// What the client was told.
     pub(crate) sqlstate: Option<String>,
 }
 

@@ -1,6 +1,6 @@
 //! What statements did: for the metrics, the audit log and the server's log.
 //!
-//! In: the beginning and the end of each statement, and of each log-in; out: counters, records without secrets, lines of a
+//! In: the beginning and the end of each statement, and of each session; out: counters, records without secrets, lines of a
 //! file. Bounded in memory whatever clients send; slows no statement down.
 
 mod audit;
@@ -21,6 +21,9 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::session::Session;
 
+/// The outcome of what its client did not wait for.
+const ABANDONED: &str = "abandoned";
+
 /// Counters and records of one engine.
 #[derive(Debug)]
 pub(crate) struct Observer {
@@ -38,6 +41,11 @@ impl Observer {
             requests: AtomicU64::new(1),
         })
     }
+
+    /// The number by which logs tell what is asked for now.
+    fn next_request(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed)
+    }
 }
 
 /// A statement that is being watched; its end is told once, at the latest when it is dropped.
@@ -45,72 +53,98 @@ pub struct StatementWatch {
     engine: Arc<Engine>,
     /// What is known of it; `None` once it was told.
     record: Option<AuditRecord>,
-    request: u64,
     started: Instant,
     rows: u64,
 }
 
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionEnd<'a> {
+    /// Its client said goodbye.
+    Left,
+    /// Its client has gone without a word.
+    Lost,
+    /// The server ended it, with this SQLSTATE.
+    Ended(&'a str),
+}
+
 impl Session {
-    /// Watches a statement from now on.
-    pub fn watch(&self, text: &StatementText) -> StatementWatch {
-        let request = self
-            .engine
-            .observer
-            .requests
-            .fetch_add(1, Ordering::Relaxed);
-        let identity = self.identity();
-        let address = self.backend().address();
-        let record = AuditRecord {
+    /// Watches a statement that was asked for at this time.
+    pub fn watch(&self, text: &StatementText, started: Instant) -> StatementWatch {
+        let mut record = self.record("statement", text.kind(), text.shown());
+        let waited_ms = started.elapsed().as_millis();
+        record.at_ms -= i64::try_from(waited_ms).unwrap_or_default();
+        StatementWatch {
+            engine: Arc::clone(&self.engine),
+            record: Some(record),
+            started,
+            rows: 0,
+        }
+    }
+
+    /// The session has begun.
+    pub fn observe_login(&self) {
+        let observer = &self.engine.observer;
+        observer.metrics.login(true);
+        observer.audit.keep(AuditRecord {
+            outcome: "ok",
+            ..self.record("login", "LOGIN", "".into())
+        });
+    }
+
+    /// The session has ended.
+    pub fn observe_end(&self, end: SessionEnd<'_>) {
+        let (outcome, sqlstate) = match end {
+            SessionEnd::Left => ("ok", None),
+            SessionEnd::Lost => (ABANDONED, None),
+            SessionEnd::Ended(sqlstate) => ("error", Some(sqlstate.to_owned())),
+        };
+        let lived_us = chrono::Utc::now().timestamp_micros() - self.backend().started_us();
+        self.engine.observer.audit.keep(AuditRecord {
+            duration_ms: lived_us as f64 / 1e3,
+            outcome,
+            sqlstate,
+            ..self.record("logout", "LOGOUT", "".into())
+        });
+    }
+
+    /// What is known of something that begins now.
+    fn record(&self, event: &'static str, kind: &'static str, statement: Arc<str>) -> AuditRecord {
+        let (identity, address) = (self.identity(), self.backend().address());
+        AuditRecord {
             at_ms: chrono::Utc::now().timestamp_millis(),
-            request,
+            request: self.engine.observer.next_request(),
             process_id: self.process_id(),
-            event: "statement",
+            event,
             user: identity.authenticated_user().to_owned(),
             role: identity.current_user(),
             address: address.map(|address| address.ip().to_canonical().to_string()),
             application: self.settings().get("application_name").unwrap_or_default(),
-            kind: text.kind(),
-            statement: text.shown(),
+            kind,
+            statement,
             duration_ms: 0.0,
             rows: 0,
-            outcome: "abandoned",
+            outcome: ABANDONED,
             sqlstate: None,
-        };
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "measures the statement, not its result"
-        )]
-        let started = Instant::now();
-        StatementWatch {
-            engine: Arc::clone(&self.engine),
-            record: Some(record),
-            request,
-            started,
-            rows: 0,
         }
     }
 }
 
 impl StatementWatch {
-    /// The number by which logs tell the statement.
-    pub fn request(&self) -> u64 {
-        self.request
-    }
-
     /// So many rows more went to the client.
     pub fn add_rows(&mut self, n_rows: usize) {
         self.rows += n_rows as u64;
     }
 
-    /// It is not run this way after all: nobody is told.
+    /// It was no statement after all: nobody is told.
     pub fn ignore(mut self) {
         self.record = None;
     }
 
-    /// It ended well; a command's tag tells how many rows it changed.
-    pub fn succeeded(mut self, tag: Option<&str>) {
-        let changed = tag.and_then(|tag| tag.rsplit(' ').next()?.parse().ok());
-        self.rows += changed.unwrap_or(0);
+    /// It ended well; its tag tells how many rows it changed, if none were sent.
+    pub fn succeeded(mut self, tag: &str) {
+        let told = tag.rsplit(' ').next().and_then(|word| word.parse().ok());
+        self.rows = self.rows.max(told.unwrap_or(0));
         self.end("ok", None);
     }
 
@@ -154,19 +188,18 @@ impl StatementWatch {
 
 impl Drop for StatementWatch {
     fn drop(&mut self) {
-        self.end("abandoned", None);
+        self.end(ABANDONED, None);
     }
 }
 
 impl Engine {
-    /// Somebody wanted in; the SQLSTATE tells why not.
-    pub fn observe_login(&self, user: &str, address: Option<SocketAddr>, refused: Option<&str>) {
+    /// Somebody is not let in; the SQLSTATE tells why.
+    pub fn observe_refusal(&self, user: &str, address: Option<SocketAddr>, sqlstate: &str) {
         let observer = &self.observer;
-        let is_let_in = refused.is_none();
-        observer.metrics.login(is_let_in);
+        observer.metrics.login(false);
         observer.audit.keep(AuditRecord {
             at_ms: chrono::Utc::now().timestamp_millis(),
-            request: observer.requests.fetch_add(1, Ordering::Relaxed),
+            request: observer.next_request(),
             process_id: 0,
             event: "login",
             user: user.chars().take(128).collect(),
@@ -177,8 +210,8 @@ impl Engine {
             statement: "".into(),
             duration_ms: 0.0,
             rows: 0,
-            outcome: if is_let_in { "ok" } else { "error" },
-            sqlstate: refused.map(ToOwned::to_owned),
+            outcome: "error",
+            sqlstate: Some(sqlstate.to_owned()),
         });
     }
 

@@ -27,6 +27,14 @@ impl StatementText {
         }
     }
 
+    /// A text that nobody can read as statements, of which less is shown.
+    pub fn unparsed(text: &str) -> StatementText {
+        StatementText {
+            shown: auspex_sql::redacted_unparsed(text, SHOWN_BYTES).into(),
+            ..StatementText::new(text)
+        }
+    }
+
     /// Its first bytes, without secrets.
     pub(crate) fn shown(&self) -> Arc<str> {
         Arc::clone(&self.shown)
@@ -90,7 +98,10 @@ const KINDS: &[&str] = &[
     "FORECAST",
     "GRANT",
     "INSERT",
+    "LISTEN",
     "MERGE",
+    "MOVE",
+    "NOTIFY",
     "OPTIMIZE",
     "PREDICT",
     "PREPARE",
@@ -108,6 +119,7 @@ const KINDS: &[&str] = &[
     "TABLE",
     "TRAIN",
     "TRUNCATE",
+    "UNLISTEN",
     "UPDATE",
     "VACUUM",
     "VALUES",

@@ -158,20 +158,45 @@ pub(crate) struct Negotiated {
     pub(crate) peer: Peer,
 }
 
+/// Why a connection does not come to its startup message.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NegotiateError {
+    /// Its client left, or asked for encryption without end.
+    #[error(transparent)]
+    Left(#[from] io::Error),
+    /// The two do not come to an encrypted connection.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+}
+
+/// Why a TLS handshake failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HandshakeError {
+    /// The server has no certificate.
+    #[error("TLS is not configured")]
+    Unconfigured,
+    /// Without a request, the client may mean another server.
+    #[error("TLS without a request must name the protocol postgresql")]
+    OtherProtocol,
+    /// They do not agree, or one does not trust the other.
+    #[error("{0}")]
+    Disagreement(#[source] io::Error),
+}
+
 /// Answers what comes before the startup message.
-pub(crate) async fn negotiate(mut stream: TcpStream, tls: Option<&Tls>) -> io::Result<Negotiated> {
+pub(crate) async fn negotiate(
+    mut stream: TcpStream,
+    tls: Option<&Tls>,
+) -> Result<Negotiated, NegotiateError> {
     stream.set_nodelay(true)?;
     let mut first = [0];
     // Looked at, not taken: TLS wants its first byte itself.
     if stream.peek(&mut first).await? == 1 && first[0] == TLS_HANDSHAKE {
-        let refused = || io::Error::new(io::ErrorKind::InvalidData, "TLS is not configured");
-        let negotiated = encrypted(stream, tls.ok_or_else(refused)?).await?;
+        let tls = tls.ok_or(HandshakeError::Unconfigured)?;
+        let negotiated = encrypted(stream, tls).await?;
         return match is_ours(&negotiated.frames) {
             true => Ok(negotiated),
-            false => Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "TLS without a request must name the protocol postgresql",
-            )),
+            false => Err(HandshakeError::OtherProtocol.into()),
         };
     }
     for _ in 0..MAX_REQUESTS {
@@ -184,13 +209,11 @@ pub(crate) async fn negotiate(mut stream: TcpStream, tls: Option<&Tls>) -> io::R
                 return encrypted(stream, tls).await;
             }
             (TLS_REQUEST | GSS_REQUEST, _) => stream.write_all(b"N").await?,
-            _ => return plain(stream, &request),
+            _ => return Ok(plain(stream, &request)?),
         }
     }
-    Err(io::Error::new(
-        io::ErrorKind::InvalidData,
-        "too many requests for encryption",
-    ))
+    let message = "too many requests for encryption";
+    Err(io::Error::new(io::ErrorKind::InvalidData, message).into())
 }
 
 fn plain(stream: TcpStream, read: &[u8]) -> io::Result<Negotiated> {
@@ -208,9 +231,10 @@ fn plain(stream: TcpStream, read: &[u8]) -> io::Result<Negotiated> {
     Ok(ready(Framed::from_parts(parts), peer))
 }
 
-async fn encrypted(stream: TcpStream, tls: &Tls) -> io::Result<Negotiated> {
+async fn encrypted(stream: TcpStream, tls: &Tls) -> Result<Negotiated, NegotiateError> {
     let address = stream.peer_addr()?;
-    let stream = tls.acceptor.accept(stream).await?;
+    let accepted = tls.acceptor.accept(stream).await;
+    let stream = accepted.map_err(HandshakeError::Disagreement)?;
     let (_, connection) = stream.get_ref();
     let certificate = connection
         .peer_certificates()
