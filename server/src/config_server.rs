@@ -74,7 +74,7 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_name = "HOST:PORT", env = "AUSPEX_HTTP")]
     http: Option<String>,
 
-    /// File that a record of each statement is appended to, as a line of JSON
+    /// File that a record of each statement, error, log-in and log-out is appended to, as a line of JSON
     #[arg(long, value_name = "FILE", env = "AUSPEX_AUDIT_LOG")]
     audit_log: Option<PathBuf>,
 

@@ -22,6 +22,8 @@ pub(crate) struct Failure {
     context: Option<String>,
     /// The table, column or constraint that it is about.
     place: ErrorPlace,
+    /// PostgreSQL's file and routine of an error that drivers know by these.
+    source: Option<(&'static str, &'static str)>,
 }
 
 impl Failure {
@@ -36,6 +38,7 @@ impl Failure {
             position: None,
             context: None,
             place: ErrorPlace::default(),
+            source: None,
         }
     }
 
@@ -138,10 +141,14 @@ impl Failure {
         )
     }
 
-    /// The result of a prepared statement is not the one that was described.
+    /// The result of a prepared statement is not the one that was described. pgjdbc and asyncpg prepare it again by
+    /// themselves where they find the routine.
     pub(crate) fn changed_result() -> Failure {
-        Failure::error("0A000", "cached plan must not change result type")
-            .with_hint("Prepare the statement again.")
+        Failure {
+            hint: Some("Prepare the statement again.".to_owned()),
+            source: Some(("plancache.c", "RevalidateCachedQuery")),
+            ..Failure::error("0A000", "cached plan must not change result type")
+        }
     }
 
     /// The SQLSTATE alone.
@@ -167,6 +174,10 @@ impl Failure {
         info.column = self.place.column;
         info.constraint = self.place.constraint;
         info.datatype = self.place.data_type;
+        if let Some((file, routine)) = self.source {
+            info.file_name = Some(file.to_owned());
+            info.routine = Some(routine.to_owned());
+        }
         info
     }
 }

@@ -1,17 +1,15 @@
-//! Defaults of columns as PostgreSQL shows them.
+//! Defaults and generated values of columns as PostgreSQL shows them.
 //!
 //! In: the text of a default and the column's type; out: the text that clients expect, in which a literal tells its type:
 //! `'x'::text`, and a column declared as `SERIAL` its sequence.
 
 use datafusion::error::Result;
 
-use super::enum_rows;
-use super::functions::{identifier_parts, quoted, shown_type, type_text};
+use super::functions::{identifier_parts, quoted};
+use super::normal_form::{self, Columns, shown_name};
 use super::objects::{Objects, Relation};
 use super::sequence_rows::{column_sequence, is_default};
 use crate::protocol::types::WireColumn;
-
-const VARCHAR: i32 = 1043;
 
 /// The default of a column.
 pub(super) fn shown_default(
@@ -27,27 +25,24 @@ pub(super) fn shown_default(
     if let Some(sequence) = sequence_of(text) {
         return Some(format!("nextval({sequence}::regclass)"));
     }
-    let name = match relation.text_limit(idx) {
-        // PostgreSQL's own name, since `character` alone has one character.
-        Some(limit) if limit.is_fixed => "bpchar".to_owned(),
-        Some(_) => type_text(VARCHAR, -1),
-        None => {
-            // Lossless: numbers of types fit. An enum has its schema where the session would not find it without.
-            let own = enum_rows::name_of(objects, column.pg_type.oid() as i32);
-            own.ok()
-                .flatten()
-                .unwrap_or_else(|| shown_type(&column.pg_type))
-        }
-    };
-    // A dump writes what is shown here, which means the same as the literal alone.
-    let literal: &str = match text.rsplit_once("::") {
-        Some((literal, written)) if written.eq_ignore_ascii_case(&name) => literal,
-        _ => text,
-    };
-    Some(match is_literal(literal) {
-        true => format!("{literal}::{name}"),
-        false => text.clone(),
-    })
+    let data_type = shown_name(objects, relation.text_limit(idx), column);
+    // A dump writes what is shown here, which means the same.
+    let shown = normal_form::value(text, &data_type, &Columns::default());
+    Some(shown.unwrap_or_else(|| text.clone()))
+}
+
+/// What generates the values of a column.
+pub(super) fn shown_generation(
+    objects: &Objects,
+    relation: &Relation,
+    idx: usize,
+    columns: &[WireColumn],
+) -> Option<String> {
+    let text = relation.rules.generated.get(idx)?.as_ref()?;
+    let data_type = shown_name(objects, relation.text_limit(idx), columns.get(idx)?);
+    let known = Columns::of(objects, relation, columns);
+    let shown = normal_form::value(text, &data_type, &known);
+    Some(shown.unwrap_or_else(|| text.clone()))
 }
 
 /// The default of a column declared as `SERIAL`. As PostgreSQL does, it names the schema where the search path does not find

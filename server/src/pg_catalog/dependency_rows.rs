@@ -9,7 +9,7 @@ use super::cells::Row;
 use super::default_texts::sequence_of_column;
 use super::objects::{Objects, Relation};
 use super::relation_rows::default_oid;
-use super::{PG_CATALOG, columns, extension_rows, sequence_rows, view_rows};
+use super::{PG_CATALOG, columns, domain_rows, extension_rows, sequence_rows, view_rows};
 
 /// An object: the catalog that has it, its number, its column from 1 or 0.
 pub(super) type Place = (&'static str, i32, usize);
@@ -18,6 +18,7 @@ pub(super) type Place = (&'static str, i32, usize);
 pub(super) async fn rows(objects: &Objects) -> Result<Vec<Row>> {
     let relations = objects.own_relations().await?;
     let mut rows = view_rows::dependencies(objects)?;
+    rows.extend(domain_rows::dependencies(objects)?);
     rows.extend(sequence_rows::dependencies(objects).await?);
     for relation in &relations {
         rows.extend(of_schema(objects, relation)?);

@@ -7,14 +7,16 @@ use datafusion::error::Result;
 
 use super::cells::{Cell, Row};
 use super::check_columns::columns_of_check;
-use super::default_texts::shown_default;
+use super::default_texts::{shown_default, shown_generation};
 use super::domain_rows;
 use super::functions::type_text;
 use super::ml_functions;
+use super::normal_form;
 use super::objects::{Key, Objects, Relation};
 use super::reference_rows;
 use super::relation_rows::RelationRows;
 use super::roles;
+use super::usage_rows;
 use crate::protocol::types::{WireColumn, wire_columns};
 
 /// How a view that consists of relations tells one; `None` for any other view.
@@ -32,6 +34,12 @@ pub(super) fn of_relations(name: &str) -> Option<RelationRows> {
         "constraint_column_usage" => |o, relation| Ok(constraint_columns(&View::new(o, relation))),
         "table_privileges" | "role_table_grants" => {
             |objects, relation| privileges(objects, &View::new(objects, relation))
+        }
+        "column_udt_usage" => |o, relation| Ok(column_types(&View::new(o, relation))),
+        "element_types" => |o, relation| Ok(usage_rows::elements_of_table(o, relation)),
+        "view_table_usage" => usage_rows::tables_of_view,
+        "constraint_table_usage" => {
+            |o, relation| Ok(usage_rows::tables_of_constraints(o, relation))
         }
         "foreign_tables" => |objects, relation| Ok(foreign_tables(&View::new(objects, relation))),
         "foreign_table_options" => |o, relation| Ok(foreign_options(&View::new(o, relation))),
@@ -126,14 +134,13 @@ fn columns(view: &View<'_>) -> Vec<Row> {
     let Ok(columns) = wire_columns(&relation.columns) else {
         return Vec::new();
     };
-    let rules = &relation.rules;
     let row = |(idx, column): (usize, &WireColumn)| {
         let identity = relation.identity(idx);
         let steps = identity.map(|found| (found.start.to_string(), found.increment.to_string()));
         let steps = steps
             .as_ref()
             .map(|(start, step)| (start.as_str(), step.as_str()));
-        let generated = rules.generated.get(idx).cloned().flatten();
+        let generated = shown_generation(view.objects, relation, idx, &columns);
         let default = shown_default(view.objects, relation, idx, column);
         let mut row = view.table();
         row.extend([
@@ -180,6 +187,24 @@ fn columns(view: &View<'_>) -> Vec<Row> {
         row
     };
     columns.iter().enumerate().map(row).collect()
+}
+
+/// The types of columns, as `columns` tells them.
+fn column_types(view: &View<'_>) -> Vec<Row> {
+    const SHOWN: [&str; 7] = [
+        "udt_catalog",
+        "udt_schema",
+        "udt_name",
+        "table_catalog",
+        "table_schema",
+        "table_name",
+        "column_name",
+    ];
+    let mut rows = columns(view);
+    for row in &mut rows {
+        row.retain(|(name, _)| SHOWN.contains(name));
+    }
+    rows
 }
 
 /// What `columns` tells of a type, whose texts may have a limit, and whose seconds so many digits.
@@ -283,12 +308,13 @@ fn constraint(view: &View<'_>, name: &str) -> Row {
 }
 
 fn check_constraints(view: &View<'_>) -> Vec<Row> {
-    let row = |(name, text): &(String, String)| {
-        let mut row = constraint(view, name);
+    let row = |(name, text): (String, String)| {
+        let mut row = constraint(view, &name);
         row.push(("check_clause", format!("({text})").into()));
         row
     };
-    view.relation.rules.checks.iter().map(row).collect()
+    let checks = normal_form::checks(view.objects, view.relation);
+    checks.into_iter().map(row).collect()
 }
 
 fn table_constraints(view: &View<'_>) -> Vec<Row> {

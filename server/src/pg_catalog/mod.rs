@@ -4,8 +4,8 @@
 //! rewriting of what clients write about them. Every query is planned and run; none is recognised by
 //! its text. Code map: `columns` lists the relations of PostgreSQL 15 (`relations.txt`); `schema` gives their
 //! rows: of what exists (`objects`, `relation_rows`, `information_schema`), of the server (`server_tables`,
-//! `roles`), of the functions about models (`ml_functions`) and of a fresh PostgreSQL (`fresh`); `functions` are
-//! the functions; `rewrite` turns PostgreSQL's dialect into the planner's; `oids` numbers what has no entry.
+//! `roles`), of the session (`session_rows`), of the functions about models (`ml_functions`) and of a fresh PostgreSQL (`fresh`); `functions` are
+//! the functions; `normal_form` writes checks, defaults and generated values as PostgreSQL does; `rewrite` turns PostgreSQL's dialect into the planner's; `oids` numbers what has no entry.
 //!
 //! A model is a row of `pg_class` with `relkind = 'f'`, a foreign table of the server `models`: psql's
 //! `\d` lists it, and `\d name` shows its type, label and version.
@@ -23,6 +23,8 @@ mod functions;
 mod information_schema;
 mod key_rows;
 mod ml_functions;
+mod momentary;
+mod normal_form;
 mod objects;
 mod oids;
 mod reference_rows;
@@ -32,8 +34,10 @@ mod roles;
 mod schema;
 mod sequence_rows;
 mod server_tables;
+mod session_rows;
 mod shown;
 mod time_zones;
+mod usage_rows;
 mod view_rows;
 
 use std::sync::Arc;
@@ -49,7 +53,7 @@ use datafusion::sql::sqlparser::ast::Statement;
 use oids::Oids;
 use schema::SystemSchema;
 
-pub(crate) use functions::procedure_name;
+pub(crate) use functions::{procedure_name, shown_type};
 pub(crate) use rewrite::{catalog_table, displayed_name};
 
 const PG_CATALOG: &str = "pg_catalog";

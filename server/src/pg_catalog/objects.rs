@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use auspex_planner::{
-    CatalogFacts, DomainType, FactsKind, ModelFacts, ObjectFacts, TEMPORARY_SCHEMA, TableRules,
-    TextLimit,
+    CatalogFacts, DeclaredType, DomainType, FactsKind, ModelFacts, ObjectFacts, TEMPORARY_SCHEMA,
+    TableRules, TextLimit, declared_columns_of_view,
 };
 pub(super) use auspex_planner::{ColumnNumbers, Key, ReferenceFacts};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
@@ -101,6 +101,12 @@ impl Relation {
     /// The digits that a column's seconds have.
     pub(super) fn clock_digits(&self, idx: usize) -> Option<u8> {
         self.rules.clock_digits.get(idx).copied().flatten()
+    }
+
+    /// What a column was declared with beside the type of its values.
+    pub(super) fn declared(&self, idx: usize) -> Option<DeclaredType> {
+        let text = self.text_limit(idx).map(DeclaredType::Text);
+        text.or_else(|| self.clock_digits(idx).map(DeclaredType::Clock))
     }
 
     /// The domain that a column is of.
@@ -472,6 +478,7 @@ impl Objects {
         match object.kind {
             FactsKind::View => {
                 relation.kind = "v";
+                relation.rules = table.map_or_else(TableRules::default, rules_of_view);
                 let written = self.facts.written_columns(schema, name);
                 relation.written = Box::pin(written).await?;
             }
@@ -490,6 +497,24 @@ impl Objects {
             reference.oid = self.oids.object(&reference.schema, &reference.table) as u32;
         }
         Ok(relation)
+    }
+}
+
+/// Of the rules of what a view reads, its columns keep the types that columns were declared with.
+fn rules_of_view(view: &Arc<dyn TableProvider>) -> TableRules {
+    let declared = declared_columns_of_view(view.as_ref());
+    let limit = |declared: &Option<DeclaredType>| match declared {
+        Some(DeclaredType::Text(limit)) => Some(*limit),
+        _ => None,
+    };
+    let digits = |declared: &Option<DeclaredType>| match declared {
+        Some(DeclaredType::Clock(digits)) => Some(*digits),
+        _ => None,
+    };
+    TableRules {
+        text_limits: declared.iter().map(limit).collect(),
+        clock_digits: declared.iter().map(digits).collect(),
+        ..TableRules::default()
     }
 }
 

@@ -7,13 +7,13 @@ use datafusion::error::Result;
 
 use super::cells::{Cell, Row};
 use super::check_columns::columns_of_check;
-use super::default_texts::shown_default;
+use super::default_texts::{shown_default, shown_generation};
 use super::objects::{Objects, Relation};
 use super::roles::SUPERUSER_OID;
 use super::server_tables::owner;
 use super::{
     INFORMATION_SCHEMA, PG_CATALOG, columns, domain_rows, enum_rows, extension_rows, key_rows,
-    reference_rows, sequence_rows, view_rows,
+    normal_form, reference_rows, sequence_rows, view_rows,
 };
 use crate::protocol::types::{WireColumn, n_dimensions, wire_columns};
 
@@ -273,33 +273,11 @@ fn attributes(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
 
 /// The number and the modifier of the type that a column was declared with.
 fn declared_type(relation: &Relation, idx: usize, column: &WireColumn) -> (i64, i32) {
-    const BPCHAR: i64 = 1042;
-    const VARCHAR: i64 = 1043;
     if let Some(domain) = relation.domain(idx) {
         return (i64::from(domain.oid), -1);
     }
-    match relation.text_limit(idx) {
-        Some(limit) => {
-            // PostgreSQL adds the four bytes of a length header. Lossless: lengths are bounded.
-            let modifier = limit.length.map_or(-1, |length| length as i32 + 4);
-            (if limit.is_fixed { BPCHAR } else { VARCHAR }, modifier)
-        }
-        None => {
-            let digits = relation.clock_digits(idx);
-            let modifier = digits.map(|digits| clock_modifier(column, digits));
-            let modifier = modifier.unwrap_or_else(|| column.type_modifier());
-            (i64::from(column.pg_type.oid()), modifier)
-        }
-    }
-}
-
-/// The modifier of a clock whose seconds have so many digits. That of an interval tells, too, that it has all fields.
-pub(super) fn clock_modifier(column: &WireColumn, digits: u8) -> i32 {
-    const ALL_FIELDS: i32 = 0x7fff;
-    match column.pg_type.name() {
-        "interval" => (ALL_FIELDS << 16) | i32::from(digits),
-        _ => i32::from(digits),
-    }
+    let (pg_type, modifier) = column.declared_as(relation.declared(idx));
+    (i64::from(pg_type.oid()), modifier)
 }
 
 /// How PostgreSQL keeps values of a column's type, unless a column says otherwise.
@@ -365,7 +343,7 @@ fn defaults(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
     };
     let row = |(idx, column): (usize, &WireColumn)| {
         let text = match rule_of(relation, idx) {
-            (rule, true) => rule.cloned(),
+            (_, true) => shown_generation(objects, relation, idx, &columns),
             (_, false) => shown_default(objects, relation, idx, column),
         };
         Some(vec![
@@ -390,7 +368,7 @@ pub(super) fn check_oid(objects: &Objects, relation: &Relation, name: &str) -> i
 
 fn constraints(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
     let schema = schema_oid(objects, relation)?;
-    let row = |(name, text): &(String, String)| {
+    let row = |((name, text), (_, shown)): (&(String, String), (String, String))| {
         let no = || Cell::from(false);
         let zero = || Cell::from(0);
         let columns = columns_of_check(text, &relation.columns);
@@ -414,10 +392,12 @@ fn constraints(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
             ("coninhcount", zero()),
             ("connoinherit", no()),
             ("conkey", Cell::Ints(columns)),
-            ("conbin", text.as_str().into()),
+            ("conbin", shown.into()),
         ]
     };
-    let mut rows: Vec<Row> = relation.rules.checks.iter().map(row).collect();
+    let checks = relation.rules.checks.iter();
+    let checks = checks.zip(normal_form::checks(objects, relation));
+    let mut rows: Vec<Row> = checks.map(row).collect();
     rows.extend(key_rows::constraints(objects, relation, &schema));
     rows.extend(reference_rows::constraints(objects, relation, &schema));
     Ok(rows)

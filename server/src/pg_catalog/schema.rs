@@ -1,6 +1,6 @@
 //! The schemas `pg_catalog` and `information_schema`: which relations there are, and where each one's rows come from.
 //!
-//! In: a relation's name; out: its rows, made at that moment. Four kinds: what Auspex knows (`relation_rows`,
+//! In: a relation's name; out: its rows, made at that moment, or when they are read (`momentary`). Four kinds: what Auspex knows (`relation_rows`,
 //! `server_tables`, `roles`, `information_schema`), what a fresh PostgreSQL holds (`fresh`), both together
 //! (`pg_proc`, `pg_description`), and what Auspex has none of, which is empty.
 
@@ -15,6 +15,7 @@ use datafusion::error::Result;
 
 use super::cells::{Row, batch_of, schema_of};
 use super::columns::{self, SystemRelation};
+use super::momentary::MomentaryRelation;
 use super::objects::{Objects, Relation};
 use super::relation_rows::RelationRows;
 use super::{
@@ -31,6 +32,7 @@ const OWN: &[&str] = &[
     "pg_class",
     "pg_collation",
     "pg_constraint",
+    "pg_cursors",
     "pg_database",
     "pg_depend",
     "pg_enum",
@@ -45,6 +47,7 @@ const OWN: &[&str] = &[
     "pg_locks",
     "pg_matviews",
     "pg_namespace",
+    "pg_prepared_statements",
     "pg_rewrite",
     "pg_roles",
     "pg_sequence",
@@ -123,6 +126,7 @@ impl SystemSchema {
             (INFORMATION_SCHEMA, "check_constraints") => {
                 domain_rows::check_constraints(&self.objects)
             }
+            (INFORMATION_SCHEMA, "element_types") => domain_rows::elements(&self.objects),
             (PG_CATALOG, "pg_constraint") => domain_rows::constraints(&self.objects),
             _ => Ok(Vec::new()),
         }
@@ -154,12 +158,10 @@ impl SystemSchema {
     fn may_see_name(&self, schema: &str, name: &str) -> bool {
         let subject = Subject::Relation(schema, name);
         let role = self.session.identity.current_user();
-        let engine = self.session.engine.upgrade();
+        let facts = self.objects.facts();
+        let found = facts.has_privilege(&role, &subject, ANY_PRIVILEGE);
         // What has no entry, as the views of models, is everybody's.
-        engine.is_none_or(|engine| {
-            let found = engine.has_privilege(&role, &subject, ANY_PRIVILEGE);
-            found.unwrap_or(true)
-        })
+        found.ok().flatten().unwrap_or(true)
     }
 
     async fn contents(&self, relation: &SystemRelation) -> Result<MemTable> {
@@ -216,6 +218,9 @@ impl SchemaProvider for SystemSchema {
                 "view"
             };
             self.session.catalog.check_superuser(kind, relation.name)?;
+        }
+        if let Some(momentary) = MomentaryRelation::of(relation, &self.session) {
+            return Ok(Some(Arc::new(momentary)));
         }
         Ok(Some(Arc::new(self.contents(relation).await?)))
     }

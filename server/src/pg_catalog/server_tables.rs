@@ -18,19 +18,21 @@ const TABLESPACES: &[(i32, &str)] = &[(1663, "pg_default"), (1664, "pg_global")]
 pub(super) const UTF8: i32 = 6;
 
 /// What tools ask of the settings that no statement of ours has: PostgreSQL's names, with what is true here.
-const PRESETS: &[(&str, &str, &str)] = &[
+const PRESETS: &[(&str, &str, &str, &str)] = &[
     (
         "block_size",
         "8192",
+        "integer",
         "The unit in which sizes of files are told.",
     ),
-    ("default_with_oids", "off", "Rows have no numbers."),
+    ("default_with_oids", "off", "bool", "Rows have no numbers."),
     (
         "max_index_keys",
         "32",
+        "integer",
         "The columns of a key that clients may rely on.",
     ),
-    ("xmlbinary", "base64", "There is no xml."),
+    ("xmlbinary", "base64", "enum", "There is no xml."),
 ];
 
 /// The collations: all compare bytes. Number, name and locale are PostgreSQL's.
@@ -61,7 +63,7 @@ pub(super) fn rows(name: &str, session: &SessionFacts) -> Result<Option<Vec<Row>
 /// The value of a setting that only PostgreSQL has.
 pub(super) fn preset(name: &str) -> Option<&'static str> {
     let found = PRESETS.iter().find(|(preset, ..)| *preset == name);
-    found.map(|(_, value, _)| *value)
+    found.map(|(_, value, ..)| *value)
 }
 
 fn database(name: &str) -> Row {
@@ -134,7 +136,7 @@ fn lock(lock: LockFacts) -> Row {
 fn settings(session: &SessionFacts) -> Result<Vec<Row>> {
     let known = session.catalog.settings()?;
     let mut rows: Vec<Row> = known.iter().map(setting).collect();
-    for (name, value, description) in PRESETS {
+    for (name, value, kind, description) in PRESETS {
         if known.iter().any(|setting| setting.name == *name) {
             continue;
         }
@@ -142,8 +144,12 @@ fn settings(session: &SessionFacts) -> Result<Vec<Row>> {
             name: (*name).to_owned(),
             value: (*value).to_owned(),
             default: (*value).to_owned(),
+            built_in: (*value).to_owned(),
             description,
             can_be_set: false,
+            kind,
+            unit: None,
+            range: None,
             words: &[],
         }));
     }
@@ -162,18 +168,15 @@ fn shown_name(name: &str) -> &str {
 
 fn setting(setting: &SettingFacts) -> Row {
     let is_default = setting.value == setting.default;
-    let is_switch = ["on", "off"].contains(&setting.value.as_str());
-    let (kind, words) = match (setting.words, is_switch) {
-        (&[], true) => ("bool", Cell::Null),
-        (&[], false) => ("string", Cell::Null),
-        (words, _) => {
-            let words = words.iter().map(|word| (*word).to_owned());
-            ("enum", Cell::Texts(words.collect()))
-        }
+    let words = match setting.words {
+        &[] => Cell::Null,
+        words => Cell::Texts(words.iter().map(|word| (*word).to_owned()).collect()),
     };
+    let range = setting.range.as_ref();
     vec![
         ("name", shown_name(&setting.name).into()),
         ("setting", setting.value.as_str().into()),
+        ("unit", setting.unit.into()),
         ("category", category(&setting.name).into()),
         ("short_desc", setting.description.into()),
         (
@@ -185,13 +188,15 @@ fn setting(setting: &SettingFacts) -> Row {
             }
             .into(),
         ),
-        ("vartype", kind.into()),
+        ("vartype", setting.kind.into()),
         (
             "source",
             if is_default { "default" } else { "session" }.into(),
         ),
         ("enumvals", words),
-        ("boot_val", setting.default.as_str().into()),
+        ("min_val", range.map(|(least, _)| least.as_str()).into()),
+        ("max_val", range.map(|(_, most)| most.as_str()).into()),
+        ("boot_val", setting.built_in.as_str().into()),
         ("reset_val", setting.default.as_str().into()),
         ("pending_restart", false.into()),
     ]

@@ -3,7 +3,7 @@
 //! In: a client's query; out: the same, where such a column has both the number, which clients read in binary, and the
 //! name, which they read as text. Within a query a number is a number, and a name a text.
 
-use datafusion::arrow::datatypes::Field;
+use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::Column;
 use datafusion::error::Result;
 use datafusion::execution::SessionState;
@@ -12,13 +12,22 @@ use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, LogicalPlanBuilder};
 use crate::protocol::types::TYPE_KEY;
 
 /// The types of such names.
-pub(super) const SHOWN: [&str; 4] = ["regclass", "regnamespace", "regrole", "regtype"];
+const SHOWN: [&str; 4] = ["regclass", "regnamespace", "regrole", "regtype"];
+/// The type of arrays of such names that a column has.
+const SHOWN_ARRAY: &str = "_regtype";
 
 /// The type that a column is marked with.
 fn shown_type(field: &Field) -> Option<&'static str> {
     let marked = field.metadata().get(TYPE_KEY)?;
-    let is_plain = field.data_type().is_integer() || field.data_type().is_string();
-    SHOWN.into_iter().find(|name| is_plain && name == marked)
+    let is_plain = |data_type: &DataType| data_type.is_integer() || data_type.is_string();
+    match field.data_type() {
+        DataType::List(item) => {
+            (marked == SHOWN_ARRAY && is_plain(item.data_type())).then_some(SHOWN_ARRAY)
+        }
+        data_type => SHOWN
+            .into_iter()
+            .find(|name| is_plain(data_type) && name == marked),
+    }
 }
 
 /// The type that a plan's column is marked with. Where the marks of a union's queries differ, the library may keep that of

@@ -25,15 +25,17 @@ use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use tokio_util::sync::CancellationToken;
 
 use super::cancel::{CancelEntry, CancelRegistry};
-use super::extended::{Portal, Prepared};
+use super::extended::{NamedStatement, Portal};
 use super::layout::Malformed;
 use super::login::{Names, authenticate};
+use super::notifications::tell;
 use super::running::{Event, Next, QueryThreads, Running, Work};
 use super::server_options::ServerOptions;
 use super::socket::{Frames, Socket, Stream, Unreadable};
 use super::startup::{settled_version, startup_settings};
 use super::types::Nested;
-use crate::auth::{Peer, Scram, Throttle};
+use super::watching::Watching;
+use crate::auth::{HandshakeLog, Peer, Scram, Throttle};
 use crate::sqlstate::{Failure, notice_info};
 
 /// The one database.
@@ -53,6 +55,7 @@ pub(super) struct Shared {
     pub(super) options: ServerOptions,
     pub(super) scram: Arc<Scram>,
     pub(super) throttle: Throttle,
+    pub(super) handshakes: HandshakeLog,
 }
 
 impl Shared {
@@ -84,7 +87,7 @@ pub(super) enum Interruption {
 
 impl Interruption {
     /// What is said to the client before its connection ends; `None` if it has gone.
-    fn farewell(self) -> Option<Failure> {
+    pub(super) fn farewell(self) -> Option<Failure> {
         match self {
             Interruption::Failed(failure) | Interruption::Ended(failure) => Some(failure),
             Interruption::Shutdown => Some(Failure::shutdown()),
@@ -109,12 +112,13 @@ impl From<io::Error> for Interruption {
 pub(super) struct Connection<S> {
     pub(super) socket: Socket<S>,
     pub(super) session: Arc<Session>,
-    pub(super) statements: BTreeMap<String, Arc<Prepared>>,
+    pub(super) statements: BTreeMap<String, NamedStatement>,
     pub(super) portals: BTreeMap<String, Portal>,
     /// The table that the block of a pipeline changes, if there is such a block.
     pub(super) pipeline: Option<Vec<String>>,
+    pub(super) watching: Watching,
     cancel: CancelEntry,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     reported: BTreeMap<&'static str, String>,
 }
 
@@ -131,12 +135,8 @@ pub(super) async fn serve<S: Stream>(frames: Frames<S>, peer: Peer, shared: Arc<
         Some(Ok(PgWireFrontendMessage::Startup(startup))) => {
             // Errors here mean that the client has gone: there is nobody to tell.
             if let Ok(mut connection) = Connection::open(socket, &startup, &peer, &shared).await {
-                if let Err(interruption) = connection.attend().await
-                    && let Some(failure) = interruption.farewell()
-                {
-                    let _ = connection.socket.end(failure).await;
-                }
-                connection.session.end().await;
+                let attended = connection.attend().await;
+                connection.leave(attended).await;
             }
         }
         Some(Ok(PgWireFrontendMessage::CancelRequest(request))) => {
@@ -146,7 +146,8 @@ pub(super) async fn serve<S: Stream>(frames: Frames<S>, peer: Peer, shared: Arc<
             tracing::debug!(process = request.pid, known, "cancel request");
         }
         Some(Err(error)) => {
-            let _ = socket.end(Failure::fatal("08P01", error.message())).await;
+            let failure = Failure::fatal("08P01", error.message());
+            refuse(&mut socket, "", &peer, &shared, failure).await;
         }
         _ => {}
     }
@@ -161,10 +162,11 @@ impl<S: Stream> Connection<S> {
         shared: &Arc<Shared>,
     ) -> io::Result<Connection<S>> {
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let user = startup.parameters.get("user").map_or("", String::as_str);
         let (version, negotiated) = match settled_version(startup) {
             Ok(settled) => settled,
             Err(failure) => {
-                socket.end(failure).await?;
+                refuse(&mut socket, user, peer, shared, failure).await;
                 return Err(refused);
             }
         };
@@ -185,20 +187,13 @@ impl<S: Stream> Connection<S> {
         let session = match admitted {
             Ok(session) => session,
             Err(interruption) => {
-                let Some(failure) = interruption.farewell() else {
-                    return Err(refused);
-                };
-                let user = startup.parameters.get("user").map_or("", String::as_str);
-                shared
-                    .engine
-                    .observe_login(user, peer.address, Some(failure.sqlstate()));
-                tracing::info!(reason = failure.message(), "connection refused");
-                socket.end(failure).await?;
+                if let Some(failure) = interruption.farewell() {
+                    refuse(&mut socket, user, peer, shared, failure).await;
+                }
                 return Err(refused);
             }
         };
-        let user = session.identity().authenticated_user();
-        shared.engine.observe_login(user, peer.address, None);
+        session.observe_login();
         let terminated = session.backend().terminated().clone();
         socket.end_with([terminated, shared.shutdown.clone()]);
         socket.count_against(session.received_bytes());
@@ -208,6 +203,7 @@ impl<S: Stream> Connection<S> {
                 .cancels
                 .register(session.process_id(), secret.to_bytes()),
             shared: Arc::clone(shared),
+            watching: Watching::new(&session),
             socket,
             session,
             statements: BTreeMap::new(),
@@ -215,7 +211,10 @@ impl<S: Stream> Connection<S> {
             pipeline: None,
             reported: BTreeMap::new(),
         };
-        connection.welcome(startup, secret).await?;
+        if let Err(error) = connection.welcome(startup, secret).await {
+            connection.leave(Err(error.into())).await;
+            return Err(refused);
+        }
         Ok(connection)
     }
 
@@ -228,7 +227,7 @@ impl<S: Stream> Connection<S> {
             .feed(PgWireBackendMessage::Authentication(Authentication::Ok))
             .await?;
         for (name, value) in startup_settings(startup) {
-            if let Err(error) = self.session.settings().set(&name, &value) {
+            if let Err(error) = self.session.settings().start_with(&name, &value) {
                 // A connection should not fail for a setting that only PostgreSQL has.
                 let message = format!("setting \"{name}\" was ignored: {error}");
                 self.socket
@@ -249,6 +248,8 @@ impl<S: Stream> Connection<S> {
     async fn attend(&mut self) -> Result<(), Interruption> {
         // After an error in the extended protocol, everything is skipped until the client syncs.
         let mut skipping = false;
+        // Between the messages of a statement it is told nothing of others.
+        let mut at_rest = true;
         loop {
             if self.shared.draining.is_cancelled() {
                 return Err(Interruption::Shutdown);
@@ -256,48 +257,53 @@ impl<S: Stream> Connection<S> {
             if self.session.backend().terminated().is_cancelled() {
                 return Err(Interruption::Ended(Failure::shutdown()));
             }
-            let message = tokio::select! {
-                // A message that is here already is answered without a look at the rest, which costs as much as a message.
-                biased;
-                message = self.socket.next() => message,
-                () = self.shared.draining.cancelled() => return Err(Interruption::Shutdown),
-                failure = ended(&self.session) => {
-                    return Err(Interruption::Ended(failure));
-                }
-            };
+            let message = self.next_message(at_rest).await?;
+            self.watching.receive();
             let message = match message {
-                Some(Ok(PgWireFrontendMessage::Terminate(_))) | None => return Ok(()),
+                Some(Ok(PgWireFrontendMessage::Terminate(_))) => return Ok(()),
+                None => return Err(Interruption::Lost),
                 Some(Ok(message)) => message,
                 Some(Err(Unreadable::Malformed(malformed))) => {
                     if !skipping || malformed.is_sync() {
                         skipping = self.refuse(&malformed).await?;
+                        at_rest = !skipping;
                     }
                     continue;
                 }
                 Some(Err(error)) => {
-                    self.socket
-                        .end(Failure::fatal("08P01", error.message()))
-                        .await?;
-                    return Ok(());
+                    let failure = Failure::fatal("08P01", error.message());
+                    return Err(Interruption::Ended(failure));
                 }
             };
             match message {
                 PgWireFrontendMessage::Sync(_) => {
                     skipping = false;
                     self.sync().await?;
+                    at_rest = true;
                 }
                 _ if skipping => {}
                 PgWireFrontendMessage::Query(query) => {
                     Box::pin(self.simple_query(&query.query)).await?;
+                    at_rest = true;
                 }
-                message => match Box::pin(self.extended_message(message)).await {
-                    Err(Interruption::Failed(failure)) => {
-                        skipping = true;
-                        self.fail(failure).await?;
-                        self.socket.flush().await?;
+                message => {
+                    // Data for a COPY that has ended begins no statement.
+                    at_rest &= matches!(
+                        message,
+                        PgWireFrontendMessage::Flush(_)
+                            | PgWireFrontendMessage::CopyData(_)
+                            | PgWireFrontendMessage::CopyDone(_)
+                            | PgWireFrontendMessage::CopyFail(_)
+                    );
+                    match Box::pin(self.extended_message(message)).await {
+                        Err(Interruption::Failed(failure)) => {
+                            skipping = true;
+                            self.fail(failure).await?;
+                            self.socket.flush().await?;
+                        }
+                        other => other?,
                     }
-                    other => other?,
-                },
+                }
             }
         }
     }
@@ -314,6 +320,7 @@ impl<S: Stream> Connection<S> {
 
     /// Tells a failure; a transaction in progress has failed with it.
     pub(super) async fn fail(&mut self, failure: Failure) -> io::Result<()> {
+        self.watching.failed(failure.sqlstate());
         self.session.statement_failed();
         // A COMMIT that failed has ended its block.
         if self.session.transaction() == TransactionState::Idle {
@@ -324,6 +331,8 @@ impl<S: Stream> Connection<S> {
 
     /// Tells that the next statement may come.
     pub(super) async fn ready(&mut self) -> io::Result<()> {
+        self.session.settle_notifications();
+        tell(&mut self.socket, &self.session).await?;
         let (state, status) = match self.session.transaction() {
             TransactionState::Idle => (BackendState::Idle, TransactionStatus::Idle),
             TransactionState::Open => (
@@ -433,6 +442,7 @@ impl<S: Stream> Connection<S> {
 
     /// Tells that a statement without rows is done.
     pub(super) async fn complete(&mut self, tag: String) -> io::Result<()> {
+        self.watching.succeeded(&tag);
         self.end_cursors(&tag);
         // The end of a block may bring settings back.
         let may_set = ["SET", "RESET", "DISCARD", "COMMIT", "ROLLBACK"];
@@ -469,6 +479,7 @@ impl<S: Stream> Connection<S> {
 
     /// Tells that there was no statement.
     pub(super) async fn complete_empty(&mut self) -> io::Result<()> {
+        self.watching.ignore();
         self.socket
             .feed(PgWireBackendMessage::EmptyQueryResponse(
                 EmptyQueryResponse::new(),
@@ -545,6 +556,21 @@ pub(super) fn ends_transaction(statement: &ParsedStatement) -> bool {
         statement.as_ref(),
         ast::Statement::Commit { .. } | ast::Statement::Rollback { .. }
     )
+}
+
+/// Records and tells why a client is not let in.
+async fn refuse<S: Stream>(
+    socket: &mut Socket<S>,
+    user: &str,
+    peer: &Peer,
+    shared: &Shared,
+    failure: Failure,
+) {
+    let sqlstate = failure.sqlstate();
+    shared.engine.observe_refusal(user, peer.address, sqlstate);
+    tracing::info!(reason = failure.message(), "connection refused");
+    // It may have gone: then there is nobody to tell.
+    let _ = socket.end(failure).await;
 }
 
 /// Lets the client prove who it is, and opens its session.

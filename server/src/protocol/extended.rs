@@ -4,38 +4,38 @@
 //! caller's to tell, who then skips to the next sync.
 
 mod bound;
+mod forward;
 mod kept;
 mod pipeline;
 mod portals;
+mod prepare;
 mod scroll;
 
 use std::sync::Arc;
 
-use auspex_planner::{BlockPart, KeptStatement, Prepared as Plan, Session, StatementText};
-use auspex_sql::ParsedStatement;
+use auspex_planner::{
+    BlockPart, CursorFacts, KeptStatement, Listed, Prepared as Plan, Session, StatementText,
+    StatementWatch,
+};
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::arrow::datatypes::FieldRef;
 use datafusion::common::ScalarValue;
 use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
 use pgwire::messages::data::{NoData, ParameterDescription};
 use pgwire::messages::extendedquery::{
-    Bind, BindComplete, Close, CloseComplete, Describe, Execute, Parse, ParseComplete,
-    TARGET_TYPE_BYTE_STATEMENT,
+    Bind, BindComplete, Close, CloseComplete, Describe, Execute, TARGET_TYPE_BYTE_STATEMENT,
 };
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 
-use super::connection::{Connection, Interruption, ends_transaction};
+use super::connection::{Connection, Interruption};
 use super::own::Own;
-use super::parameter_casts::{add_cast_types, reads_catalogs};
-use super::running::{Event, Running, WaitingRows, Work};
+use super::running::{Event, Running, WaitingRows};
 use super::socket::Stream;
-use super::types::{
-    RowEncoder, TextForms, WireColumn, declared_field, field_type, pg_type, row_description,
-    wire_columns_as,
-};
+use super::types::{RowEncoder, TextForms, WireColumn, row_description};
 use crate::sqlstate::Failure;
 use bound::{bound_parameters, result_formats};
+pub(super) use kept::{MadeBy, NamedStatement};
 pub(super) use portals::{RowsTo, check_described};
 pub(super) use scroll::Kept;
 
@@ -109,9 +109,17 @@ pub(super) struct Portal {
     pub(super) holds: bool,
     /// Behind how many savepoints of its block it was declared; `None`: that block is committed, or there was none.
     pub(super) declared_at: Option<usize>,
+    /// Whether it was declared to send binary rows, whatever is asked for.
+    pub(super) is_binary: bool,
     /// Whether it was declared to move backwards.
     pub(super) scrolls: bool,
     pub(super) state: PortalState,
+    /// How many of its rows were read.
+    pub(super) n_read: usize,
+    /// Its row of `pg_cursors`, if it has a name or is the unnamed one.
+    _listed: Option<Listed<CursorFacts>>,
+    /// What is known of its statement while its rows are read in parts.
+    watch: Option<StatementWatch>,
 }
 
 impl Portal {
@@ -126,8 +134,12 @@ impl Portal {
             formats,
             holds: false,
             declared_at: None,
+            is_binary: false,
             scrolls: false,
             state: PortalState::New,
+            n_read: 0,
+            _listed: None,
+            watch: None,
         }
     }
 
@@ -144,6 +156,17 @@ impl Portal {
         portal.scrolls = true;
         portal.put_open(Box::new(cursor));
         portal
+    }
+
+    /// Lets the session's list of cursors tell of it as long as it is there.
+    pub(super) fn list(&mut self, name: &str, session: &Session) {
+        self._listed = Some(session.backend().cursors().add(CursorFacts {
+            name: name.to_owned(),
+            text: self.prepared.text.clone(),
+            is_holdable: self.holds,
+            is_binary: self.is_binary,
+            is_scrollable: self.scrolls,
+        }));
     }
 
     /// Whether it has not been run.
@@ -315,162 +338,17 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    async fn parse(&mut self, parse: Parse) -> Result<(), Interruption> {
-        let name = parse.name.unwrap_or_default();
-        if !name.is_empty() {
-            self.refuse_known_statement(&name)?;
-        }
-        self.statements.remove(&name);
-        let declared = parse
-            .type_oids
-            .iter()
-            .map(|oid| declared_type(*oid))
-            .collect();
-        let prepared = self.prepare(&parse.query, declared).await?;
-        self.keep_statement(name, prepared)?;
-        let complete = PgWireBackendMessage::ParseComplete(ParseComplete::new());
-        Ok(self.socket.feed(complete).await?)
-    }
-
-    async fn prepare(
-        &mut self,
-        text: &str,
-        declared: Vec<Option<Type>>,
-    ) -> Result<Prepared, Interruption> {
-        let text = StatementText::new(text);
-        self.session.backend().begin(&text);
-        let statements = self.session.parse(&text);
-        let mut statements =
-            statements.map_err(|error| Failure::from_report(error.report(), &text, 0))?;
-        if statements.len() > 1 {
-            let message = "cannot insert multiple commands into a prepared statement";
-            return Err(Failure::error("42601", message).into());
-        }
-        let Some(statement) = statements.pop() else {
-            let (start, plan, columns) = (0, None, None);
-            let parameters = Vec::new();
-            return Ok(Prepared {
-                text,
-                start,
-                plan,
-                own: None,
-                parameters,
-                columns,
-                ends_transaction: false,
-                part: BlockPart::Query,
-                memory: None,
-            });
-        };
-        match Own::of(&statement) {
-            Some(own) => self.prepare_own(text, statement, own, declared).await,
-            None => self.prepare_one(text, statement, declared).await,
-        }
-    }
-
-    /// Prepares a statement that the connection carries out itself.
-    async fn prepare_own(
-        &mut self,
-        text: StatementText,
-        statement: ParsedStatement,
-        own: Own,
-        declared: Vec<Option<Type>>,
-    ) -> Result<Prepared, Interruption> {
-        self.check_transaction(false)?;
-        if let Some(query) = own.query() {
-            let query = query.clone();
-            let mut prepared = self.prepare_one(text, query, declared).await?;
-            prepared.own = Some(own);
-            return Ok(prepared);
-        }
-        let columns = match &own {
-            Own::Execute { name, .. } => self.prepared(Some(name))?.columns.clone(),
-            Own::Fetch(fetch) if !fetch.moves => {
-                let portal = self.portals.get(&fetch.cursor);
-                portal.and_then(|portal| portal.prepared.columns.clone())
-            }
-            _ => None,
-        };
-        Ok(Prepared {
-            text,
-            start: statement.span.start,
-            plan: None,
-            own: Some(own),
-            parameters: Vec::new(),
-            columns,
-            ends_transaction: false,
-            part: BlockPart::Alone,
-            memory: None,
-        })
-    }
-
-    /// Plans a statement that is not one of the connection's own.
-    pub(super) async fn prepare_one(
-        &mut self,
-        text: StatementText,
-        statement: ParsedStatement,
-        mut declared: Vec<Option<Type>>,
-    ) -> Result<Prepared, Interruption> {
-        add_cast_types(&statement, &mut declared);
-        let ends_transaction = ends_transaction(&statement);
-        let part = BlockPart::of(&statement);
-        let has_oids = reads_catalogs(&statement);
-        self.check_transaction(ends_transaction)?;
-        let start = statement.span.start;
-        let types = declared
-            .iter()
-            .map(|known| known.as_ref().and_then(declared_field))
-            .collect();
-        let mut running = self.start(Work::Prepare(statement, types))?;
-        let plan = match self.next_event(&mut running).await? {
-            Event::Prepared(plan) => plan,
-            event => return Err(event.failure(&text, start).into()),
-        };
-        let told = |(index, planned): (usize, &DataType)| {
-            declared
-                .get(index)
-                .cloned()
-                .flatten()
-                .or_else(|| plan.marked_parameter(index).map(|field| field_type(field)))
-                .unwrap_or_else(|| pg_type(planned))
-        };
-        let parameters = plan
-            .parameter_types()
-            .iter()
-            .enumerate()
-            .map(told)
-            .collect();
-        let columns = plan
-            .schema()
-            .map(|schema| wire_columns_as(schema, self.nested()))
-            .transpose()?;
-        let columns = columns.map(|mut columns| {
-            let arrays = columns.iter_mut();
-            let arrays = arrays.filter(|column| has_oids && column.pg_type == Type::INT4_ARRAY);
-            arrays.for_each(|column| column.pg_type = Type::OID_ARRAY);
-            columns
-        });
-        let (plan, columns) = (Some(plan), columns.map(Into::into));
-        Ok(Prepared {
-            text,
-            start,
-            plan,
-            own: None,
-            parameters,
-            columns,
-            ends_transaction,
-            part,
-            memory: None,
-        })
-    }
-
     async fn bind(&mut self, bind: Bind) -> Result<(), Interruption> {
         let name = bind.portal_name.unwrap_or_default();
+        let prepared = self.prepared(bind.statement_name.as_deref());
+        let about = prepared.as_ref().ok();
+        self.watching.is_about(about.map(|prepared| &prepared.text));
         if !name.is_empty() && self.portals.contains_key(&name) {
             let message = format!("cursor \"{name}\" already exists");
             return Err(Failure::error("42P03", message).into());
         }
         self.portals.remove(&name);
-        let prepared = self.prepared(bind.statement_name.as_deref())?;
+        let prepared = prepared?;
         self.check_transaction(prepared.ends_transaction)?;
         let zone = time_zone(&self.session);
         let parameters = bound_parameters(
@@ -481,7 +359,10 @@ impl<S: Stream> Connection<S> {
         )?;
         let (prepared, parameters) = self.with_names(prepared, parameters).await?;
         let formats = result_formats(&prepared, &bind.result_column_format_codes)?;
-        let portal = Portal::new(prepared, parameters, formats);
+        let named = bind.statement_name.unwrap_or_default();
+        self.count_run(&named, &prepared);
+        let mut portal = Portal::new(prepared, parameters, formats);
+        portal.list(&name, &self.session);
         self.portals.insert(name, portal);
         Ok(self
             .socket
@@ -489,51 +370,10 @@ impl<S: Stream> Connection<S> {
             .await?)
     }
 
-    /// A statement with its values: planned anew where they name its models or queries.
-    pub(super) async fn with_names(
-        &mut self,
-        prepared: Arc<Prepared>,
-        values: Vec<ScalarValue>,
-    ) -> Result<(Arc<Prepared>, Vec<ScalarValue>), Interruption> {
-        let Some(named) = prepared
-            .plan
-            .as_ref()
-            .and_then(|plan| plan.with_names(&values))
-        else {
-            return Ok((prepared, values));
-        };
-        let text = prepared.text.clone();
-        let failure = |error: auspex_planner::Error| {
-            Failure::from_report(error.report(), &prepared.text, prepared.start)
-        };
-        let (statement, declared) = named.map_err(failure)?;
-        let declared = declared.iter();
-        let declared = declared.map(|known| known.as_ref().map(|field| field_type(field)));
-        let declared = declared.collect();
-        let mut bound = Box::pin(self.prepare_one(text, statement, declared)).await?;
-        let plan = bound.plan.as_ref();
-        let values = plan.map_or(Ok(Vec::new()), |plan| plan.cast_parameters(&values));
-        bound.own.clone_from(&prepared.own);
-        Ok((Arc::new(bound), values.map_err(failure)?))
-    }
-
-    pub(super) fn prepared(&self, name: Option<&str>) -> Result<Arc<Prepared>, Failure> {
-        let name = name.unwrap_or_default();
-        self.statements
-            .get(name)
-            .cloned()
-            .ok_or_else(|| match name {
-                "" => Failure::error("26000", "unnamed prepared statement does not exist"),
-                name => Failure::error(
-                    "26000",
-                    format!("prepared statement \"{name}\" does not exist"),
-                ),
-            })
-    }
-
     async fn describe(&mut self, describe: Describe) -> Result<(), Interruption> {
         let (columns, formats) = if describe.target_type == TARGET_TYPE_BYTE_STATEMENT {
             let prepared = self.prepared(describe.name.as_deref())?;
+            self.watching.is_about(Some(&prepared.text));
             if prepared.has_late_names() {
                 return Err(unknown_columns().into());
             }
@@ -569,6 +409,9 @@ impl<S: Stream> Connection<S> {
             .portals
             .remove(&name)
             .ok_or_else(|| missing_portal(&name))?;
+        let text = &portal.prepared.text;
+        self.session.backend().begin(text);
+        self.watching.resume(portal.watch.take(), text);
         let limit = usize::try_from(execute.max_rows)
             .ok()
             .filter(|limit| *limit > 0);
@@ -581,6 +424,8 @@ impl<S: Stream> Connection<S> {
             self.enter_pipeline(&prepared).await?;
         }
         self.run_portal(&mut portal, limit).await?;
+        // Still here if the client may ask for more rows.
+        portal.watch = self.watching.take();
         self.portals.insert(name, portal);
         Ok(())
     }
@@ -609,9 +454,4 @@ fn unknown_columns() -> Failure {
 
 pub(super) fn missing_portal(name: &str) -> Failure {
     Failure::error("34000", format!("portal \"{name}\" does not exist"))
-}
-
-/// The type that the client declared for a parameter; `None` leaves it to the planner.
-fn declared_type(oid: u32) -> Option<Type> {
-    Type::from_oid(oid).filter(|known| *known != Type::UNKNOWN)
 }

@@ -21,7 +21,7 @@ use super::cancel::CancelRegistry;
 use super::connection::{Shared, serve};
 use super::running::QueryThreads;
 use super::server_options::ServerOptions;
-use crate::auth::{Negotiated, Peer, Throttle, negotiate};
+use crate::auth::{HandshakeLog, NegotiateError, Negotiated, Peer, Throttle, negotiate};
 
 /// How long clients are waited for when the server stops.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -190,7 +190,7 @@ impl Server {
                 }
                 Ok((stream, peer)) => {
                     tracing::debug!(%peer, "client connected");
-                    clients.spawn(serve_tcp(stream, Arc::clone(&self.shared)));
+                    clients.spawn(serve_tcp(stream, peer, Arc::clone(&self.shared)));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -301,12 +301,13 @@ fn shared(engine: Arc<Engine>, options: ServerOptions) -> io::Result<Shared> {
         queries: QueryThreads::start()?,
         scram: scram.unwrap_or_default(),
         throttle: Throttle::default(),
+        handshakes: HandshakeLog::default(),
         options,
     })
 }
 
 /// Answers the questions that come before the startup message, then serves.
-async fn serve_tcp(stream: TcpStream, shared: Arc<Shared>) {
+async fn serve_tcp(stream: TcpStream, address: SocketAddr, shared: Arc<Shared>) {
     if let Err(error) = shared.options.peers.apply(&stream) {
         tracing::debug!(%error, "the system does not watch a client");
     }
@@ -314,6 +315,7 @@ async fn serve_tcp(stream: TcpStream, shared: Arc<Shared>) {
     let timeout = shared.options.authentication_timeout;
     match tokio::time::timeout(timeout, negotiating).await {
         Ok(Ok(Negotiated { frames, peer })) => serve(frames, peer, shared).await,
+        Ok(Err(NegotiateError::Handshake(error))) => shared.handshakes.failed(address.ip(), &error),
         Ok(Err(error)) => tracing::debug!(%error, "a client left before it said who it is"),
         Err(_) => {}
     }

@@ -15,7 +15,7 @@ use pgwire::messages::PgWireBackendMessage;
 
 use super::connection::{Connection, Interruption};
 use super::extended::{
-    Cursor, Fetched, Kept, Portal, PortalState, Prepared, RowsTo, check_described, missing_portal,
+    Cursor, Kept, MadeBy, Portal, PortalState, Prepared, RowsTo, check_described, missing_portal,
 };
 use super::running::{Event, Work};
 use super::socket::Stream;
@@ -183,7 +183,7 @@ impl<S: Stream> Connection<S> {
                 let statement = statement.as_ref().clone();
                 let text = StatementText::new(sending.text);
                 let prepared = self.prepare_one(text, statement, declared).await?;
-                self.keep_statement(name.clone(), prepared)?;
+                self.keep_statement(name.clone(), prepared, MadeBy::Sql)?;
                 "PREPARE"
             }
             Own::Execute { name, arguments } => {
@@ -265,6 +265,7 @@ impl<S: Stream> Connection<S> {
         let parameters = values
             .map_err(|error| Failure::from_report(error.report(), sending.text, sending.start))?;
         let (prepared, parameters) = self.with_names(prepared, parameters).await?;
+        self.count_run(name, &prepared);
         if sending.describes
             && let Some(columns) = &prepared.columns
         {
@@ -301,7 +302,13 @@ impl<S: Stream> Connection<S> {
             None => {
                 let query = declare.query.as_ref().clone();
                 let text = StatementText::new(sending.text);
-                Arc::new(self.prepare_one(text, query, Vec::new()).await?)
+                let prepared = self.prepare_one(text, query, Vec::new()).await?;
+                if let Some(plan) = &prepared.plan {
+                    plan.refuse_parameters().map_err(|error| {
+                        Failure::from_report(error.report(), sending.text, sending.start)
+                    })?;
+                }
+                Arc::new(prepared)
             }
         };
         let format = match declare.is_binary {
@@ -312,7 +319,9 @@ impl<S: Stream> Connection<S> {
         let mut portal = Portal::new(prepared, sending.parameters, formats);
         portal.holds = declare.holds;
         portal.declared_at = self.session.n_savepoints();
+        portal.is_binary = declare.is_binary;
         portal.scrolls = declare.scrolls;
+        portal.list(name, &self.session);
         // Begun now, so that what the block changes later does not show.
         self.open_portal(&mut portal).await?;
         self.portals.insert(name.clone(), portal);
@@ -326,21 +335,21 @@ impl<S: Stream> Connection<S> {
     ) -> Result<PortalState, Interruption> {
         let name = &fetch.cursor;
         let portal = self.portals.get(name).ok_or_else(|| missing_cursor(name))?;
-        let scrolls = portal.scrolls;
-        if !scrolls && !is_forward(fetch.count) {
-            let hint = "Declare it with SCROLL option to enable backward scan.";
-            let failure = Failure::error("55000", "cursor can only scan forward");
-            return Err(failure.with_hint(hint).into());
-        }
+        let step = match portal.scrolls {
+            true => None,
+            false => {
+                let step = portal.place().step(fetch.count, fetch.moves);
+                Some(step.ok_or_else(forward_only)?)
+            }
+        };
         let prepared = Arc::clone(&portal.prepared);
         if prepared.is_own() || (portal.is_new() && prepared.columns.is_none()) {
             let message = format!("portal \"{name}\" has no rows to fetch");
             return Err(Failure::error("55000", message).into());
         }
-        let formats = match portal.formats.first() {
-            // A binary cursor is binary whatever is asked for.
-            Some(FieldFormat::Binary) => Arc::clone(&portal.formats),
-            _ => spread_formats(&sending.formats, &prepared),
+        let formats = match portal.is_binary {
+            true => Arc::clone(&portal.formats),
+            false => spread_formats(&sending.formats, &prepared),
         };
         if sending.describes
             && !fetch.moves
@@ -368,8 +377,11 @@ impl<S: Stream> Connection<S> {
             (false, Some(_)) => RowsTo::Kept(&mut kept),
         };
         let (count, is_kept) = (fetch.count, matches!(to, RowsTo::Kept(_)));
-        let n_rows = self.read_rows(&mut portal, Arc::clone(&formats), count, &mut to);
-        let n_rows = n_rows.await?;
+        let (open, row_formats) = (&mut portal, Arc::clone(&formats));
+        let n_rows = match step {
+            Some(step) => self.step_rows(open, row_formats, step, &mut to).await?,
+            None => self.scroll_rows(open, row_formats, count, &mut to).await?,
+        };
         self.portals.insert(name.clone(), portal);
         if is_kept {
             let (kept, session) = (kept.complete(), &self.session);
@@ -383,32 +395,7 @@ impl<S: Stream> Connection<S> {
         Ok(PortalState::Finished(again))
     }
 
-    /// Reads the rows that a fetch asks for; how many there were.
-    async fn read_rows(
-        &mut self,
-        portal: &mut Portal,
-        formats: Arc<[FieldFormat]>,
-        count: FetchCount,
-        to: &mut RowsTo<'_>,
-    ) -> Result<usize, Interruption> {
-        if portal.scrolls {
-            return self.scroll_rows(portal, formats, count, to).await;
-        }
-        let limit = match count {
-            FetchCount::Relative(by) => {
-                // Those between are passed over.
-                let (passed, between) = (Arc::clone(&formats), usize::try_from(by - 1).ok());
-                let mut nowhere = RowsTo::Nowhere;
-                self.fetch_rows(portal, passed, between, &mut nowhere)
-                    .await?;
-                Some(1)
-            }
-            FetchCount::Forward(n) => Some(usize::try_from(n).unwrap_or(usize::MAX)),
-            _ => None,
-        };
-        self.fetch_rows(portal, formats, limit, to).await
-    }
-
+    /// Reads the rows of a cursor that moves both ways; how many there were.
     pub(super) async fn scroll_rows(
         &mut self,
         portal: &mut Portal,
@@ -425,31 +412,6 @@ impl<S: Stream> Connection<S> {
         let n_rows = self.scroll(&mut cursor, count, to, text, start).await?;
         portal.put_open(cursor);
         Ok(n_rows)
-    }
-
-    async fn fetch_rows(
-        &mut self,
-        portal: &mut Portal,
-        formats: Arc<[FieldFormat]>,
-        limit: Option<usize>,
-        to: &mut RowsTo<'_>,
-    ) -> Result<usize, Interruption> {
-        let prepared = Arc::clone(&portal.prepared);
-        let Some(mut cursor) = portal.take_open() else {
-            return Ok(0);
-        };
-        cursor.use_formats(formats)?;
-        let (text, start) = (&*prepared.text, prepared.start);
-        match self.fetch(&mut cursor, limit, to, text, start).await? {
-            Fetched::All(n_rows) => {
-                portal.state = PortalState::Finished(Some(cursor.tag(0)));
-                Ok(n_rows)
-            }
-            Fetched::Limit => {
-                portal.put_open(cursor);
-                Ok(limit.unwrap_or(0))
-            }
-        }
     }
 
     /// Starts a portal without sending rows.
@@ -475,13 +437,10 @@ impl<S: Stream> Connection<S> {
     }
 }
 
-/// Whether a fetch asks for rows that come next.
-fn is_forward(count: FetchCount) -> bool {
-    match count {
-        FetchCount::Forward(_) | FetchCount::ForwardAll => true,
-        FetchCount::Relative(by) => by > 0,
-        FetchCount::Backward(_) | FetchCount::BackwardAll | FetchCount::Absolute(_) => false,
-    }
+/// Of a cursor that would have to go back and cannot.
+fn forward_only() -> Failure {
+    let hint = "Declare it with SCROLL option to enable backward scan.";
+    Failure::error("55000", "cursor can only scan forward").with_hint(hint)
 }
 
 fn missing_cursor(name: &str) -> Failure {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use auspex_planner::{
     CopyOptions, Notice, Outcome, Prepared, Report, STACK_BYTES, SentRows, Session,
-    StatementControl, StatementText, StatementWatch, report_of,
+    StatementControl, report_of,
 };
 use auspex_sql::ParsedStatement;
 use datafusion::arrow::array::RecordBatch;
@@ -83,24 +83,11 @@ pub(super) enum Work {
 }
 
 impl Work {
-    /// Whether a statement is run, rather than only planned.
-    fn is_run(&self) -> bool {
-        !matches!(self, Work::Prepare(..))
-    }
-
     /// Whether it may have made something durable before it says so, so that only its own result tells.
     fn is_commit(&self) -> bool {
         match self {
             Work::Prepare(statement, _) | Work::Run(statement) => ends_transaction(statement),
             Work::Execute(prepared, _) => prepared.is_commit(),
-        }
-    }
-
-    /// The statement's text.
-    fn text(&self) -> &str {
-        match self {
-            Work::Prepare(statement, _) | Work::Run(statement) => &statement.text,
-            Work::Execute(prepared, _) => prepared.text(),
         }
     }
 }
@@ -127,16 +114,6 @@ pub(super) enum Event {
     Overdue,
     /// The end: its time is over, and it is too busy to say so. Planning is: it never waits.
     TimedOut,
-}
-
-impl Event {
-    /// The tag of a statement without rows.
-    fn tag(&self) -> Option<&str> {
-        match self {
-            Event::Done(tag) => tag.as_deref(),
-            _ => None,
-        }
-    }
 }
 
 /// A notice or an event.
@@ -239,35 +216,19 @@ async fn attend(
             false => overdue(cancel, time_limit).await,
         }
     };
-    let text = StatementText::new(work.text());
-    let mut watch = work.is_run().then(|| session.watch(&text));
-    let work = perform(&session, work, &control, &events, &mut watch);
-    let work = AssertUnwindSafe(work).catch_unwind();
+    let work = AssertUnwindSafe(perform(&session, work, &control, &events)).catch_unwind();
     let last = tokio::select! {
         biased;
         result = work => match result {
-            Ok(Ok(event)) => {
-                if let Some(watch) = watch {
-                    watch.succeeded(event.tag());
-                }
-                event
-            }
-            Ok(Err(report)) => {
-                // A statement that fails when it is prepared is never run.
-                watch.unwrap_or_else(|| session.watch(&text)).failed(report.sqlstate);
-                Event::Failed(report)
-            }
+            Ok(Ok(event)) => event,
+            Ok(Err(report)) => Event::Failed(report),
             Err(panic) => {
-                watch.unwrap_or_else(|| session.watch(&text)).failed("XX000");
                 tracing::error!(panic = panic_text(&*panic), "a statement panicked");
                 Event::Panicked
             }
         },
         () = abandoned => return,
-        event = late => {
-            watch.unwrap_or_else(|| session.watch(&text)).failed("57014");
-            event
-        }
+        event = late => event,
     };
     // Nobody waits for the end of a statement whose client has gone.
     let _ = events.send(last).await;
@@ -278,7 +239,6 @@ async fn perform(
     work: Work,
     control: &StatementControl,
     events: &mpsc::Sender<Event>,
-    watch: &mut Option<StatementWatch>,
 ) -> Result<Event, Report> {
     let prepare = async |statement: ParsedStatement, types: Vec<Option<FieldRef>>| {
         session
@@ -307,7 +267,7 @@ async fn perform(
             tag,
         } => {
             let listening = events.send(Event::Rows(schema, tag)).await.is_ok();
-            send_batches(session, stream, events, listening, watch).await
+            send_batches(session, stream, events, listening).await
         }
         Outcome::CopyOut {
             schema,
@@ -315,7 +275,7 @@ async fn perform(
             options,
         } => {
             let listening = events.send(Event::CopyOut(schema, options)).await.is_ok();
-            send_batches(session, stream, events, listening, watch).await
+            send_batches(session, stream, events, listening).await
         }
         Outcome::CopyIn(copy) => {
             let request = CopyRequest {
@@ -338,7 +298,6 @@ async fn send_batches(
     mut stream: SendableRecordBatchStream,
     events: &mpsc::Sender<Event>,
     mut listening: bool,
-    watch: &mut Option<StatementWatch>,
 ) -> Result<Event, Report> {
     let room = Room::new();
     while listening {
@@ -347,9 +306,6 @@ async fn send_batches(
             break;
         };
         let batch = batch.map_err(|error| report_of(&error))?;
-        if let Some(watch) = watch {
-            watch.add_rows(batch.num_rows());
-        }
         let memory = session.sent_rows(&batch);
         let memory = memory.map_err(|error| error.report())?;
         let waiting = WaitingRows {

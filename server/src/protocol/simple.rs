@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use auspex_planner::StatementText;
 use auspex_sql::ParsedStatement;
 use pgwire::api::results::FieldFormat;
 use pgwire::messages::PgWireBackendMessage;
@@ -24,19 +23,15 @@ impl<S: Stream> Connection<S> {
         // As in PostgreSQL, a simple query replaces the unnamed statement and portal.
         self.statements.remove("");
         self.portals.remove("");
-        self.session.backend().begin(&StatementText::new(text));
         // A query ends a pipeline as a sync does.
         if let Err(failure) = self.end_pipeline(false).await {
             self.fail(failure).await?;
             return Ok(self.ready().await?);
         }
-        match self.session.parse(text) {
-            Err(error) => {
-                self.fail(Failure::from_report(error.report(), text, 0))
-                    .await?
-            }
-            Ok(statements) if statements.is_empty() => self.complete_empty().await?,
-            Ok(statements) => match self.run_all(text, statements).await {
+        match self.read_text(text) {
+            Err(failure) => self.fail(failure).await?,
+            Ok((_, statements)) if statements.is_empty() => self.complete_empty().await?,
+            Ok((_, statements)) => match self.run_all(text, statements).await {
                 Err(Interruption::Failed(failure)) => self.fail(failure).await?,
                 other => other?,
             },
@@ -75,6 +70,7 @@ impl<S: Stream> Connection<S> {
         text: &str,
         statement: ParsedStatement,
     ) -> Result<Option<String>, Interruption> {
+        self.watching.begin(&statement.text);
         self.check_transaction(ends_transaction(&statement))?;
         let start = statement.span.start;
         if let Some(own) = Own::of(&statement) {

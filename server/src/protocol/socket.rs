@@ -200,9 +200,9 @@ impl<S: Stream> Socket<S> {
             }
             self.received.reserve(READ_BUFFER_BYTES);
             match self.frames.get_mut().read_buf(&mut self.received).await {
-                Ok(0) => return None,
+                // One whose network fails is gone, too.
+                Ok(0) | Err(_) => return None,
                 Ok(_) => {}
-                Err(error) => return Some(Err(Unreadable::Rest(error.to_string()))),
             }
         }
     }

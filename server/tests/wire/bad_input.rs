@@ -217,6 +217,75 @@ async fn statements_may_be_large_but_not_deep() {
 }
 
 #[tokio::test]
+async fn reports_may_nest_a_hundred_levels() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let nested = |open: &str, inner: &str, close: &str| {
+        format!("{}{inner}{}", open.repeat(100), close.repeat(100))
+    };
+    for (text, answer) in [
+        (
+            format!(
+                "SELECT {}",
+                nested("CASE WHEN 1 = 2 THEN 3 ELSE ", "4", " END")
+            ),
+            "4",
+        ),
+        (format!("SELECT {}", nested("abs(", "-5", ")")), "5"),
+        (nested("SELECT * FROM (", "SELECT 6 AS x", ") AS t"), "6"),
+        (nested("(", "SELECT 7", " UNION SELECT 7)"), "7"),
+    ] {
+        assert_eq!(rows(&client, &text).await, [answer], "{text:.40}");
+    }
+}
+
+/// What the planner goes over twice at each level: some forty of them would fill the memory.
+#[tokio::test]
+async fn what_doubles_with_each_level_is_refused_at_once() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    client
+        .batch_execute("CREATE VIEW v0 AS SELECT 1 AS x")
+        .await
+        .unwrap();
+    for (open, inner, close) in [
+        ("SELECT (", "SELECT 1", ")"),
+        ("WITH a AS (", "SELECT 1", ") SELECT * FROM a"),
+        ("SELECT 1 WHERE EXISTS (", "SELECT 1", ")"),
+        ("SELECT 1 WHERE 1 IN (", "SELECT 1", ")"),
+    ] {
+        let text = |n: usize| format!("{}{inner}{}", open.repeat(n), close.repeat(n));
+        assert_eq!(rows(&client, &text(6)).await, ["1"], "{open}");
+        let error = error_of(&client, &text(40)).await;
+        assert_eq!(error.code().code(), "54001", "{open}");
+    }
+    for (open, close) in [("CASE WHEN ", " THEN true END"), ("ROW(1, ", ")")] {
+        let text = format!(
+            "SELECT {}x = 1{} FROM v0",
+            open.repeat(40),
+            close.repeat(40)
+        );
+        let error = error_of(&client, &text).await;
+        assert_eq!(error.code().code(), "54001", "{open}");
+    }
+    // Views count as what they are.
+    let mut refused = None;
+    for idx in 1..40 {
+        let text = format!(
+            "CREATE VIEW v{idx} AS SELECT (SELECT max(x) FROM v{}) AS x",
+            idx - 1
+        );
+        if let Err(error) = client.batch_execute(&text).await {
+            refused = Some((idx, error.code().unwrap().code().to_owned()));
+            break;
+        }
+    }
+    let (depth, code) = refused.unwrap();
+    assert!((6..20).contains(&depth), "{depth}");
+    assert_eq!(code, "54001");
+}
+
+#[tokio::test]
 async fn long_chains_of_operators_are_planned_or_refused() {
     let fixture = Fixture::start().await;
     let client = fixture.connect().await;

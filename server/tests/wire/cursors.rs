@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 
 use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::types::Type;
 
 use crate::{Fixture, error_of, rows};
 
@@ -196,6 +197,81 @@ async fn a_scrollable_cursor_moves_backwards() {
         error.hint(),
         Some("Declare it with SCROLL option to enable backward scan.")
     );
+}
+
+#[tokio::test]
+async fn prepared_statements_of_the_protocol_are_listed() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let text = "SELECT $1::int + $2::bigint";
+    let sum = client.prepare(text).await.unwrap();
+    client.query(&sum, &[&1_i32, &2_i64]).await.unwrap();
+    client.query(&sum, &[&1_i32, &3_i64]).await.unwrap();
+    let listed = "SELECT statement, parameter_types, from_sql, generic_plans, custom_plans \
+                  FROM pg_prepared_statements WHERE statement LIKE '%bigint'";
+    let expected = format!("{text}|{{integer,bigint}}|f|2|0");
+    assert_eq!(rows(&client, listed).await, [expected]);
+    // Nobody else has it.
+    let other = fixture.connect().await;
+    assert!(rows(&other, listed).await.is_empty());
+    // One that lists them is among them, with the types that PostgreSQL has.
+    let found = client.query(listed, &[]).await.unwrap();
+    assert_eq!(found.len(), 1);
+    let types: Vec<&Type> = found[0].columns().iter().map(|c| c.type_()).collect();
+    let expected = [
+        &Type::TEXT,
+        &Type::REGTYPE_ARRAY,
+        &Type::BOOL,
+        &Type::INT8,
+        &Type::INT8,
+    ];
+    assert_eq!(types, expected);
+    let itself = "SELECT from_sql, generic_plans FROM pg_prepared_statements \
+                  WHERE statement LIKE '%itself%'";
+    let found = client.query_one(itself, &[]).await.unwrap();
+    assert!(!found.get::<_, bool>(0));
+    assert_eq!(found.get::<_, i64>(1), 1);
+    drop(sum);
+    assert!(rows(&client, listed).await.is_empty());
+}
+
+#[tokio::test]
+async fn portals_are_listed_and_fetched_by_name() {
+    let fixture = Fixture::start().await;
+    let mut client = fixture.connect().await;
+    let text = "SELECT value FROM generate_series(1, 9) ORDER BY value";
+    let transaction = client.transaction().await.unwrap();
+    let portal = transaction.bind(text, &[]).await.unwrap();
+    let part = transaction.query_portal(&portal, 2).await.unwrap();
+    assert_eq!(part.len(), 2);
+    let listed = "SELECT name, statement, is_holdable, is_binary, is_scrollable FROM pg_cursors \
+                  ORDER BY name";
+    let found = transaction.query(listed, &[]).await.unwrap();
+    let is_any = |row: &tokio_postgres::Row| (2..5).any(|idx| row.get::<_, bool>(idx));
+    assert!(!found.iter().any(is_any));
+    let found: Vec<(String, String)> = found.iter().map(|r| (r.get(0), r.get(1))).collect();
+    // The portal without a name is that of the question.
+    let [(unnamed, asked), (name, statement)] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    assert_eq!((unnamed.as_str(), asked.as_str()), ("", listed));
+    assert_eq!(statement, text);
+    // Its rows were binary; these are what the simple protocol asks for, from where it stands.
+    let fetch = format!("FETCH ABSOLUTE 4 FROM {name}; MOVE 0 IN {name}");
+    let messages = transaction.simple_query(&fetch).await.unwrap();
+    let told: Vec<String> = messages
+        .iter()
+        .filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(ToOwned::to_owned),
+            SimpleQueryMessage::CommandComplete(n_rows) => Some(format!("{n_rows} told")),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, ["4", "1 told", "1 told"]);
+    drop(portal);
+    transaction.commit().await.unwrap();
+    let left = rows(&client, "SELECT name FROM pg_cursors").await;
+    assert!(left.is_empty(), "{left:?}");
 }
 
 /// psql reads by a cursor when it is told to, where psql is there.

@@ -2,6 +2,7 @@
 
 use tokio_postgres::types::Type;
 
+use crate::values::Sent;
 use crate::{Fixture, rows};
 
 #[tokio::test]
@@ -134,4 +135,71 @@ async fn columns_of_declared_documents_and_uuids_are_told_as_such() {
         assert_eq!(statement.params(), std::slice::from_ref(declared), "{text}");
         assert_eq!(statement.columns()[0].type_(), told, "{text}");
     }
+}
+
+/// Names of objects and their numbers are looked up alike, wherever they stand.
+#[tokio::test]
+async fn declared_names_of_objects_are_looked_up() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    client
+        .batch_execute("CREATE TABLE t (id int)")
+        .await
+        .unwrap();
+    let number = "SELECT oid FROM pg_class WHERE relname = 't'";
+    let number: u32 = client.query_one(number, &[]).await.unwrap().get(0);
+    let number = Sent(number.to_be_bytes().to_vec());
+    let text = "SELECT relname FROM pg_class WHERE oid = $1";
+    for declared in [Type::REGCLASS, Type::OID] {
+        let statement = client
+            .prepare_typed(text, std::slice::from_ref(&declared))
+            .await;
+        let statement = statement.unwrap_or_else(|error| panic!("{declared}: {error:?}"));
+        let row = client.query_one(&statement, &[&number]).await;
+        let row = row.unwrap_or_else(|error| panic!("{declared}: {error:?}"));
+        assert_eq!(row.get::<_, &str>(0), "t", "{declared}");
+        assert_eq!(statement.params(), [declared]);
+    }
+    for declared in [Type::NAME, Type::VARCHAR, Type::BPCHAR] {
+        let text = "SELECT count(*) FROM pg_class WHERE relname = $1";
+        let statement = client
+            .prepare_typed(text, std::slice::from_ref(&declared))
+            .await;
+        let statement = statement.unwrap();
+        assert_eq!(statement.params(), [declared]);
+        let row = client.query_one(&statement, &[&"t"]).await.unwrap();
+        assert_eq!(row.get::<_, i64>(0), 1);
+    }
+}
+
+/// As texts they would be compared as texts.
+#[tokio::test]
+async fn types_without_values_are_refused() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    for declared in [
+        Type::INET,
+        Type::MONEY,
+        Type::TIMETZ,
+        Type::XML,
+        Type::INT4_RANGE,
+        Type::POINT,
+        Type::INET_ARRAY,
+    ] {
+        let name = declared.name().to_owned();
+        let error = client.prepare_typed("SELECT $1", &[declared]).await;
+        let error = error.err().unwrap().as_db_error().unwrap().clone();
+        assert_eq!(error.code().code(), "0A000", "{name}");
+        let message = format!("parameter $1 has the type {name}, which is not supported");
+        assert_eq!(error.message(), message);
+    }
+    let types = [Type::INT4, Type::MONEY];
+    let error = client.prepare_typed("SELECT $1 + $2", &types).await;
+    let error = error.err().unwrap().as_db_error().unwrap().clone();
+    assert!(
+        error
+            .message()
+            .starts_with("parameter $2 has the type money"),
+        "{error}"
+    );
 }

@@ -122,10 +122,12 @@ async fn a_prepared_prediction_follows_its_model() {
     )
     .await;
     let error = client.query_one(&one, &[&1.0, &1.0]).await.unwrap_err();
-    assert_eq!(
-        error.as_db_error().unwrap().message(),
-        "cached plan must not change result type"
-    );
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.message(), "cached plan must not change result type");
+    // By these drivers know that they can prepare the statement again.
+    assert_eq!(error.code().code(), "0A000");
+    assert_eq!(error.routine(), Some("RevalidateCachedQuery"));
+    assert_eq!(error.file(), Some("plancache.c"));
 }
 
 #[tokio::test]

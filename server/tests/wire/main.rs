@@ -13,6 +13,7 @@
     reason = "a test that cannot go on must stop, and waits are bounded by the clock"
 )]
 
+mod audit;
 mod bad_input;
 mod catalogs;
 mod command_line;
@@ -21,13 +22,16 @@ mod copy;
 mod cursors;
 mod declared_types;
 mod fast_path;
+mod listen;
 mod locations;
 mod long_statements;
 mod messages;
 mod parameters;
+mod result_types;
 mod security;
 mod sessions;
 mod statements;
+mod told_types;
 mod transactions;
 mod values;
 mod workload;

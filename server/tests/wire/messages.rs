@@ -9,26 +9,26 @@ use tokio::net::TcpStream;
 
 use crate::{Fixture, error_of, rows};
 
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len() + 4).unwrap();
     [&[kind][..], &length.to_be_bytes(), body].concat()
 }
 
-fn sync() -> Vec<u8> {
+pub(crate) fn sync() -> Vec<u8> {
     message(b'S', b"")
 }
 
-fn query(text: &str) -> Vec<u8> {
+pub(crate) fn query(text: &str) -> Vec<u8> {
     message(b'Q', format!("{text}\0").as_bytes())
 }
 
 /// A statement without parameters: parsed, bound and executed.
-fn statement(text: &str) -> Vec<u8> {
+pub(crate) fn statement(text: &str) -> Vec<u8> {
     [bound("", text), executed("", 0)].concat()
 }
 
 /// A statement without parameters: parsed, and bound to a portal.
-fn bound(portal: &str, text: &str) -> Vec<u8> {
+pub(crate) fn bound(portal: &str, text: &str) -> Vec<u8> {
     [
         message(b'P', format!("\0{text}\0\0\0").as_bytes()),
         message(b'B', format!("{portal}\0\0\0\0\0\0\0\0").as_bytes()),
@@ -37,7 +37,7 @@ fn bound(portal: &str, text: &str) -> Vec<u8> {
 }
 
 /// At most so many rows of a portal, or all.
-fn executed(portal: &str, limit: u8) -> Vec<u8> {
+pub(crate) fn executed(portal: &str, limit: u8) -> Vec<u8> {
     let body = [portal.as_bytes(), &[0, 0, 0, 0, limit]].concat();
     message(b'E', &body)
 }
@@ -75,11 +75,11 @@ fn formatted(text: &str, values: &[&str], codes: &[u8], column_codes: &[u8]) -> 
 }
 
 /// A connection without a driver.
-struct Raw(TcpStream);
+pub(crate) struct Raw(pub(crate) TcpStream);
 
 impl Raw {
     /// Connects with a minor version of the protocol; what is answered until the server is ready.
-    async fn connect(fixture: &Fixture, minor: u16) -> (Raw, Vec<String>) {
+    pub(crate) async fn connect(fixture: &Fixture, minor: u16) -> (Raw, Vec<String>) {
         let address = fixture.server.address();
         let mut raw = Raw(TcpStream::connect(address).await.unwrap());
         let version = [&3_u16.to_be_bytes()[..], &minor.to_be_bytes()].concat();
@@ -91,17 +91,18 @@ impl Raw {
     }
 
     /// Sends messages, and reads what is answered until the server is ready.
-    async fn ask(&mut self, messages: &[Vec<u8>]) -> Vec<String> {
+    pub(crate) async fn ask(&mut self, messages: &[Vec<u8>]) -> Vec<String> {
         self.send(messages).await;
         self.until('Z').await
     }
 
-    async fn send(&mut self, messages: &[Vec<u8>]) {
+    pub(crate) async fn send(&mut self, messages: &[Vec<u8>]) {
         self.0.write_all(&messages.concat()).await.unwrap();
     }
 
-    /// Reads answers up to one of a kind: a completion with its tag, an error with its code, a state; of others the kind.
-    async fn until(&mut self, kind: char) -> Vec<String> {
+    /// Reads answers up to one of a kind: a completion with its tag, an error with its code, a state, a notification with its
+    /// channel and text; of others the kind.
+    pub(crate) async fn until(&mut self, kind: char) -> Vec<String> {
         let mut answers: Vec<String> = Vec::new();
         while !answers.last().is_some_and(|last| last.starts_with(kind)) {
             let next = tokio::time::timeout(Duration::from_secs(30), self.next()).await;
@@ -115,11 +116,14 @@ impl Raw {
         let length = usize::try_from(self.0.read_u32().await.unwrap()).unwrap();
         let mut body = vec![0; length - 4];
         self.0.read_exact(&mut body).await.unwrap();
-        let fields = body.split(|byte| *byte == 0);
+        // A notification begins with the number of a process.
+        let start = if kind == 'A' { 4 } else { 0 };
+        let fields = body[start..].split(|byte| *byte == 0);
         let texts = fields.map(|field| String::from_utf8_lossy(field).into_owned());
         let texts: Vec<String> = texts.collect();
         let said = match kind {
             'C' | 'Z' => texts.first().cloned(),
+            'A' => Some(texts[..2].join(":")),
             'E' => texts
                 .iter()
                 .find_map(|text| text.strip_prefix('C').map(str::to_owned)),

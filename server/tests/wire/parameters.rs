@@ -78,7 +78,7 @@ async fn undeclared_types_follow_from_the_statement() {
         ("SELECT now() - interval '1 hour' * $1", vec![Type::FLOAT8]),
         ("SELECT $1::interval", vec![Type::INTERVAL]),
         ("SELECT round($1, 2)", vec![Type::NUMERIC]),
-        ("SELECT left(name, $1) FROM t", vec![Type::INT8]),
+        ("SELECT left(name, $1) FROM t", vec![Type::INT4]),
         ("SELECT $1 + 1", vec![Type::INT4]),
         ("SELECT $1::int8 + 1", vec![Type::INT8]),
         ("SELECT $1::uuid", vec![Type::UUID]),
@@ -101,7 +101,7 @@ async fn undeclared_types_follow_from_the_statement() {
         ),
         (
             "SELECT * FROM generate_series(1, $1) AS g",
-            vec![Type::INT8],
+            vec![Type::INT4],
         ),
     ] {
         let prepared = client
@@ -117,7 +117,7 @@ async fn numbers_of_rows_are_bigints() {
     let fixture = Fixture::start().await;
     let client = fixture.connect().await;
     let series = client
-        .query("SELECT g FROM generate_series(1, $1) AS g", &[&3_i64])
+        .query("SELECT g FROM generate_series(1::int8, $1) AS g", &[&3_i64])
         .await
         .unwrap();
     assert_eq!(series.len(), 3);

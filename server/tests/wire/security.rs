@@ -376,7 +376,7 @@ fn certificate(name: &str) -> PathBuf {
     Path::new("tests/wire/certificates").join(name)
 }
 
-async fn with_tls(text: &str) -> Fixture {
+pub(crate) async fn with_tls(text: &str) -> Fixture {
     let tls = Tls::load(&TlsFiles {
         certificate: certificate("server.pem"),
         key: certificate("server.key"),

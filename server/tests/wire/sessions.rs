@@ -31,6 +31,72 @@ async fn settings_of_the_startup_message_are_taken() {
 }
 
 #[tokio::test]
+async fn a_reset_goes_back_to_the_startup_message() {
+    let fixture = Fixture::start().await;
+    let owner = fixture.connect().await;
+    owner
+        .batch_execute(
+            "CREATE SCHEMA s; CREATE TABLE t (a INT); CREATE TABLE s.t (a INT); \
+             INSERT INTO t VALUES (1); INSERT INTO s.t VALUES (2); \
+             ALTER ROLE postgres SET seed = 7; ALTER ROLE postgres SET statement_timeout = '7s'; \
+             ALTER ROLE postgres SET application_name = 'the role''s'",
+        )
+        .await
+        .unwrap();
+    let mut config = fixture.config();
+    config.application_name("mine").options(
+        "-c search_path=s -c statement_timeout=9s -c geqo=off -c app.tenant=x -c TimeZone=Asia/Tokyo",
+    );
+    let (client, _notices) = fixture.connect_as(&config).await;
+    let names = [
+        "search_path",
+        "statement_timeout",
+        "seed",
+        "geqo",
+        "app.tenant",
+        "timezone",
+        "application_name",
+    ];
+    // What the client came with goes over what its role has.
+    let base = ["s", "9s", "7", "off", "x", "Asia/Tokyo", "mine"];
+    let shown = async || -> Vec<String> {
+        let asked = names.map(|name| format!("current_setting('{name}')"));
+        let row = rows(&client, &format!("SELECT {}", asked.join(", "))).await;
+        row[0].split('|').map(ToOwned::to_owned).collect()
+    };
+    assert_eq!(shown().await, base);
+    let change = "SET search_path = public; SET statement_timeout = 5000; SET seed = 8; SET geqo = on; \
+                  SET app.tenant = 'y'; SET timezone = 'UTC'; SET application_name = 'other'";
+    let each = |before: &str, behind: &str| {
+        let statement = |name: &str| format!("{before} {name} {behind}");
+        names.map(statement).join("; ")
+    };
+    let resets = [
+        "RESET ALL".to_owned(),
+        "DISCARD ALL".to_owned(),
+        each("RESET", ""),
+        each("SET", "TO DEFAULT"),
+    ];
+    for reset in resets {
+        client.batch_execute(change).await.unwrap();
+        let changed = ["public", "5s", "8", "on", "y", "UTC", "other"];
+        assert_eq!(shown().await, changed);
+        assert_eq!(rows(&client, "SELECT a FROM t").await, ["1"]);
+        client.batch_execute(&reset).await.unwrap();
+        assert_eq!(shown().await, base, "{reset}");
+        assert_eq!(rows(&client, "SELECT a FROM t").await, ["2"], "{reset}");
+    }
+    let values = "SELECT reset_val, boot_val FROM pg_settings \
+                  WHERE name IN ('application_name', 'geqo', 'TimeZone') ORDER BY name COLLATE \"C\"";
+    let values = rows(&client, values).await;
+    assert_eq!(values, ["Asia/Tokyo|UTC", "mine|", "off|on"]);
+    // A client that tells no name has that of its role.
+    let nameless = fixture.connect().await;
+    let name = "SELECT current_setting('application_name')";
+    assert_eq!(rows(&nameless, name).await, ["the role's"]);
+}
+
+#[tokio::test]
 async fn an_unknown_database_is_refused_with_a_hint() {
     let fixture = Fixture::start().await;
     let mut config = fixture.config();

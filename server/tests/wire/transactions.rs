@@ -170,6 +170,35 @@ async fn definitions_in_a_block_are_committed_at_once_and_tell_so() {
     assert_eq!(rows(&one, "SELECT id FROM t").await, ["7"]);
 }
 
+/// What waits for the end of a block has nothing to warn of, and leaves no file where the block is rolled back.
+#[tokio::test]
+async fn definitions_behind_a_change_go_with_the_block() {
+    let fixture = Fixture::start().await;
+    let (one, mut notices) = fixture.connect_as(&fixture.config()).await;
+    let two = fixture.connect().await;
+    run(&one, "CREATE TABLE t (id BIGINT, v BIGINT)").await;
+    run(&one, "INSERT INTO t VALUES (1, 10)").await;
+    let warehouse = fixture.folder.path().join("warehouse").join("tables");
+    let before = data_files(&warehouse);
+    for end in ["ROLLBACK", "COMMIT"] {
+        run(&one, "BEGIN; INSERT INTO t VALUES (2, 20)").await;
+        run(&one, "COMMENT ON TABLE t IS 'told'").await;
+        run(&one, "ALTER TABLE t RENAME COLUMN v TO w").await;
+        run(&one, "ALTER TABLE t RENAME TO u").await;
+        assert_eq!(rows(&one, "SELECT sum(w) FROM u").await, ["30"]);
+        assert_eq!(rows(&two, "SELECT sum(v) FROM t").await, ["10"]);
+        run(&one, end).await;
+        if end == "ROLLBACK" {
+            assert_eq!(data_files(&warehouse), before);
+            assert_eq!(rows(&one, "SELECT sum(v) FROM t").await, ["10"]);
+        }
+    }
+    assert_eq!(rows(&two, "SELECT sum(w) FROM u").await, ["30"]);
+    let told = "SELECT obj_description('u'::regclass)";
+    assert_eq!(rows(&two, told).await, ["told"]);
+    assert!(notices.try_recv().is_err());
+}
+
 #[tokio::test]
 async fn prepared_statements_see_the_block_that_they_are_run_in() {
     let fixture = Fixture::start().await;

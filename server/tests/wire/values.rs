@@ -22,7 +22,7 @@ impl<'a> FromSql<'a> for Raw {
 
 /// A binary value as it is sent.
 #[derive(Debug)]
-struct Sent(Vec<u8>);
+pub(crate) struct Sent(pub(crate) Vec<u8>);
 
 impl ToSql for Sent {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
@@ -170,6 +170,8 @@ const VALUES: &[(&str, Type, &str, &str)] = &[
         "",
     ),
     ("'ä;\"'", Type::TEXT, "ä;\"", "c3a43b22"),
+    ("'xy'::\"char\"", Type::CHAR, "x", "78"),
+    ("''::\"char\"", Type::CHAR, "", "00"),
     ("NULL", Type::TEXT, "∅", ""),
     ("arrow_cast('x', 'Utf8View')", Type::TEXT, "x", "78"),
     (

@@ -10,7 +10,7 @@ use tokio_postgres::{Client, NoTls};
 use crate::{Fixture, error_of, rows};
 
 /// A query that goes on for minutes unless it is ended.
-const ENDLESS: &str = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b \
+pub(crate) const ENDLESS: &str = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b \
                        WHERE (a.a * b.b) % 7 = 3";
 
 async fn closed(client: &Client) {
@@ -328,61 +328,4 @@ async fn who_sends_no_request_keeps_nobody_waiting() {
     // What cannot become a request is answered at once, what stays short of one after a while.
     assert_eq!(get(&http, b"\x16\x03\x01\x02").await.0, "400");
     assert_eq!(get(&http, b"GET /healthz").await.0, "408");
-}
-
-#[tokio::test]
-async fn the_audit_log_tells_who_did_what() {
-    let fixture = Fixture::start().await;
-    let root = fixture.connect().await;
-    root.batch_execute("CREATE USER ada; CREATE TABLE t (a INT)")
-        .await
-        .unwrap();
-    let mut config = fixture.config();
-    config.user("ada").application_name("notebook");
-    let (ada, _) = fixture.connect_as(&config).await;
-    error_of(&ada, "SELECT * FROM t").await;
-    rows(&ada, "SELECT value FROM generate_series(1, 3)").await;
-    root.batch_execute("INSERT INTO t VALUES (1), (2)")
-        .await
-        .unwrap();
-    let text = "SELECT user_name, address, application, kind, rows, outcome, sqlstate FROM ml.audit_log \
-                WHERE event = 'statement' AND (user_name = 'ada' OR kind = 'INSERT') ORDER BY request";
-    assert_eq!(
-        rows(&root, text).await,
-        [
-            "ada|127.0.0.1|notebook|SELECT|0|error|42501",
-            "ada|127.0.0.1|notebook|SELECT|3|ok|∅",
-            "postgres|127.0.0.1||INSERT|2|ok|∅",
-        ]
-    );
-    assert_eq!(
-        error_of(&ada, "SELECT * FROM ml.audit_log")
-            .await
-            .code()
-            .code(),
-        "42501"
-    );
-    let logins =
-        "SELECT user_name, outcome FROM ml.audit_log WHERE event = 'login' ORDER BY request";
-    assert_eq!(rows(&root, logins).await, ["postgres|ok", "ada|ok"]);
-    // The same as lines of JSON.
-    let lines = async {
-        loop {
-            let text = std::fs::read_to_string(fixture.folder.path().join("audit.ndjson")).unwrap();
-            if text.contains("INSERT INTO t") {
-                break text;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let text = tokio::time::timeout(Duration::from_secs(5), lines)
-        .await
-        .unwrap();
-    for line in text.lines() {
-        let record: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert!(
-            record["at_ms"].is_i64() && record["user"].is_string(),
-            "{line}"
-        );
-    }
 }

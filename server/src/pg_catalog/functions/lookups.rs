@@ -21,10 +21,10 @@ use datafusion::logical_expr::{
 
 use super::super::objects::{Objects, Relation};
 use super::super::relation_rows::check_oid;
-use super::super::{domain_rows, key_rows, reference_rows};
+use super::super::{domain_rows, key_rows, normal_form, reference_rows};
 use super::names::{identifier_parts, quoted};
 
-/// Texts by number: the whole, then its parts.
+/// Texts by number: the whole, then its parts or other forms.
 type Texts = BTreeMap<i32, Vec<String>>;
 
 /// Relations by number; `None`: there is none of it.
@@ -86,6 +86,14 @@ pub(super) fn functions(objects: &Objects) -> Vec<ScalarUDF> {
     NAMES.into_iter().map(function).collect()
 }
 
+/// A check as PostgreSQL writes it, and as it does for people.
+fn check_texts(condition: &str) -> Vec<String> {
+    vec![
+        format!("CHECK ({condition})"),
+        format!("CHECK ({})", normal_form::for_people(condition)),
+    ]
+}
+
 /// What statements may do with the rows of a relation.
 fn events(relation: &Relation) -> i32 {
     match &relation.written {
@@ -141,7 +149,12 @@ impl Lookup {
                 let text = relation.map(|relation| self.objects.view_text(&relation));
                 ScalarValue::Utf8(text.transpose()?.flatten())
             }
-            Wanted::ConstraintText | Wanted::IndexText => {
+            Wanted::ConstraintText => {
+                let text = texts.get(&oid);
+                let text = text.and_then(|forms| forms.get(part).or_else(|| forms.first()));
+                ScalarValue::Utf8(text.cloned())
+            }
+            Wanted::IndexText => {
                 let text = texts.get(&oid).and_then(|parts| parts.get(part));
                 ScalarValue::Utf8(text.cloned())
             }
@@ -187,12 +200,17 @@ impl Lookup {
         };
         if constraints {
             let of_domains = domain_rows::constraint_texts(&self.objects)?;
-            texts.extend(of_domains.into_iter().map(|(oid, text)| (oid, vec![text])));
+            texts.extend(
+                of_domains
+                    .into_iter()
+                    .map(|(oid, text)| (oid, check_texts(&text))),
+            );
         }
         for relation in self.objects.own_relations().await? {
-            for (name, text) in relation.rules.checks.iter().filter(|_| constraints) {
-                let oid = check_oid(&self.objects, &relation, name);
-                texts.insert(oid, vec![format!("CHECK (({text}))")]);
+            let checks = constraints.then(|| normal_form::checks(&self.objects, &relation));
+            for (name, text) in checks.into_iter().flatten() {
+                let oid = check_oid(&self.objects, &relation, &name);
+                texts.insert(oid, check_texts(&text));
             }
             for reference in relation.rules.references.iter().filter(|_| constraints) {
                 let oid = reference_rows::oid(&self.objects, &relation, reference);
@@ -215,9 +233,12 @@ impl Lookup {
         Ok(texts)
     }
 
-    /// Which columns are asked for, row by row; 0 is the whole.
+    /// Which columns are asked for, row by row; 0 is the whole. Of constraints, 1 is the text for people.
     fn parts(&self, args: &ScalarFunctionArgs) -> Result<Vec<usize>> {
-        let has_parts = matches!(self.wanted, Wanted::IndexText | Wanted::ColumnEvents);
+        let has_parts = matches!(
+            self.wanted,
+            Wanted::IndexText | Wanted::ColumnEvents | Wanted::ConstraintText
+        );
         let Some(column) = args.args.get(1).filter(|_| has_parts) else {
             return Ok(Vec::new());
         };

@@ -6,6 +6,7 @@
 
 mod acl_items;
 mod as_text;
+mod elements;
 mod expand_array;
 mod json;
 mod lookups;
@@ -21,7 +22,7 @@ mod text;
 use std::sync::Arc;
 
 use auspex_planner::{SessionFacts, ValueFunction};
-use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, StringArray};
+use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, Int32Array, StringArray};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
@@ -31,6 +32,7 @@ use datafusion_pg_catalog::pg_catalog::array_bounds_udf::{
 };
 use datafusion_pg_catalog::pg_catalog::quote_ident_udf::create_parse_ident_udf;
 
+use super::domain_rows::base_types;
 use super::objects::Objects;
 use super::roles::roles;
 use super::server_tables::UTF8;
@@ -38,12 +40,58 @@ pub(super) use acl_items::{COLUMNS as ACL_COLUMNS, NAME as ACL_ITEMS};
 pub(super) use as_text::register as register_texts;
 pub(super) use expand_array::NAME as EXPAND_ARRAY;
 pub(super) use lookups::looks_up;
-pub(crate) use names::procedure_name;
-pub(super) use names::{identifier_parts, quoted, shown_type, type_text};
+pub(super) use names::{identifier_parts, quoted, type_text};
+pub(crate) use names::{procedure_name, shown_type};
 use scalar::{Call, function, text_of_oid};
 pub(super) use table_functions::register;
 
 use crate::protocol::types::field_type;
+
+/// PostgreSQL's encodings of texts in the order of their numbers.
+const ENCODINGS: [&str; 42] = [
+    "SQL_ASCII",
+    "EUC_JP",
+    "EUC_CN",
+    "EUC_KR",
+    "EUC_TW",
+    "EUC_JIS_2004",
+    "UTF8",
+    "MULE_INTERNAL",
+    "LATIN1",
+    "LATIN2",
+    "LATIN3",
+    "LATIN4",
+    "LATIN5",
+    "LATIN6",
+    "LATIN7",
+    "LATIN8",
+    "LATIN9",
+    "LATIN10",
+    "WIN1256",
+    "WIN1258",
+    "WIN866",
+    "WIN874",
+    "KOI8R",
+    "WIN1251",
+    "WIN1252",
+    "ISO_8859_5",
+    "ISO_8859_6",
+    "ISO_8859_7",
+    "ISO_8859_8",
+    "WIN1250",
+    "WIN1253",
+    "WIN1254",
+    "WIN1255",
+    "WIN1257",
+    "KOI8U",
+    "SJIS",
+    "BIG5",
+    "GBK",
+    "UHC",
+    "GB18030",
+    "JOHAB",
+    "SHIFT_JIS_2004",
+];
 
 /// The functions that need nothing of a session: those of json and texts, and what casts to text become.
 pub(super) fn of_values() -> Vec<ValueFunction> {
@@ -65,6 +113,7 @@ pub(super) fn all(session: &SessionFacts, objects: &Objects) -> Vec<ScalarUDF> {
         create_parse_ident_udf(),
         size_pretty(),
         type_of(),
+        base_type(objects),
         expand_array::expand_array(),
     ];
     functions.extend(lookups::functions(objects));
@@ -119,7 +168,9 @@ fn identity(session: &SessionFacts) -> Vec<ScalarUDF> {
         constant("pg_client_encoding", &[0], "UTF8"),
         constant("pg_char_to_encoding", &[1], UTF8),
         text_of_oid("pg_encoding_to_char", &[1], |code| {
-            (code == UTF8).then(|| "UTF8".to_owned())
+            let place = usize::try_from(code).ok();
+            let name = place.and_then(|place| ENCODINGS.get(place)).unwrap_or(&"");
+            Some((*name).to_owned())
         }),
         text_of_oid("pg_get_userbyid", &[1], move |oid| {
             let found = roles(&known).into_iter().find(|(known, _)| *known == oid);
@@ -248,6 +299,18 @@ fn type_of() -> ScalarUDF {
         let field = call.fields.first();
         let name = field.map(|field| shown_type(&field_type(field)));
         ScalarValue::Utf8(name).to_array_of_size(call.n_rows)
+    })
+}
+
+/// The type that a domain is made of in the end; that of any other type is itself.
+fn base_type(objects: &Objects) -> ScalarUDF {
+    let objects = objects.clone();
+    function("pg_basetype", &[1], DataType::Int32, move |call| {
+        let bases = base_types(&objects)?;
+        let base = |oid: i32| bases.get(&oid).copied().unwrap_or(oid);
+        let oids = call.oids(0)?;
+        let answers: Int32Array = oids.iter().map(|oid| oid.map(base)).collect();
+        Ok(Arc::new(answers) as ArrayRef)
     })
 }
 

@@ -26,6 +26,7 @@ use super::super::fresh;
 use super::super::ml_functions;
 use super::super::objects::Objects;
 use super::super::roles::roles;
+use super::elements::of_elements;
 use super::scalar::{Call, function, returning};
 use crate::protocol::types::TYPE_KEY;
 
@@ -125,6 +126,13 @@ pub(super) fn functions(session: &SessionFacts, objects: &Objects) -> Vec<Scalar
                 shown.shown(kind, call)
             })
         }));
+        if let Registered::Type = kind {
+            let shown = lookup.clone();
+            let types = DataType::new_list(shown_struct(), true);
+            functions.push(marked("_regtypeshow", "_regtype", types, move |call| {
+                of_elements(call, |elements| shown.shown(kind, elements))
+            }));
+        }
         let lenient = lookup.clone();
         functions.push(function(may, &[1], DataType::Int32, move |call| {
             lenient.numbers(kind, call, false)
@@ -166,6 +174,11 @@ struct Lookup {
 
 impl Lookup {
     fn numbers(&self, kind: Registered, call: &Call, must_exist: bool) -> Result<ArrayRef> {
+        if let Some(numbers) = call.args.first()
+            && *numbers.data_type() == DataType::Int32
+        {
+            return Ok(Arc::clone(numbers));
+        }
         let number = |name: Option<&str>| match name {
             None => Ok(None),
             Some(name) => match self.number(kind, name)? {
@@ -466,7 +479,7 @@ pub(in super::super) fn type_text(oid: i32, modifier: i32) -> String {
 }
 
 /// A type as SQL writes it, also an enum of the warehouse.
-pub(in super::super) fn shown_type(pg_type: &Type) -> String {
+pub(crate) fn shown_type(pg_type: &Type) -> String {
     if pg_type.schema() == PG_CATALOG {
         // Lossless: the numbers of built-in types are small.
         return type_text(pg_type.oid() as i32, -1);

@@ -162,8 +162,12 @@ fn has(
     role: &str,
     (name, privileges): (&str, &str),
 ) -> Option<bool> {
+    let asked = |subject: &Subject<'_>| {
+        let found = objects.facts().has_privilege(role, subject, privileges);
+        found.ok().flatten()
+    };
     if kind == Kind::Database {
-        return engine.has_privilege(role, &Subject::Database, privileges);
+        return asked(&Subject::Database);
     }
     let (schema, short) = match name.parse::<i32>() {
         Ok(oid) => objects.name(oid)?,
@@ -180,10 +184,10 @@ fn has(
     match kind {
         Kind::Schema => {
             let name = if schema.is_empty() { &short } else { &schema };
-            engine.has_privilege(role, &Subject::Schema(name), privileges)
+            asked(&Subject::Schema(name))
         }
         _ if roles::is_secret(&schema, &short) => Some(engine.is_superuser(role)),
-        _ => engine.has_privilege(role, &Subject::Relation(&schema, &short), privileges),
+        _ => asked(&Subject::Relation(&schema, &short)),
     }
 }
 

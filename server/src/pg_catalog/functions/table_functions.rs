@@ -31,10 +31,6 @@ const EMPTY: &[(&str, &[(&str, Kind)])] = &[
             ("level", Kind("int4")),
         ],
     ),
-    (
-        "pg_listening_channels",
-        &[("pg_listening_channels", Kind("text"))],
-    ),
 ];
 
 /// Registers them.

@@ -1,9 +1,12 @@
-//! Text functions of PostgreSQL that clients call: `format`, the quoting functions, `like_escape`.
+//! Text functions of PostgreSQL that clients call: `format`, the quoting functions, `like_escape`, and what a cast to `"char"`
+//! becomes.
 //!
 //! In: columns of any type; out: texts, with PostgreSQL's treatment of NULL.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use auspex_planner::Error;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray as _, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::arrow::error::ArrowError;
@@ -12,12 +15,15 @@ use datafusion::logical_expr::ScalarUDF;
 
 use super::as_text::shown;
 use super::names::quoted;
-use super::scalar::{Call, function, variadic};
+use super::scalar::{Call, function, returning, variadic};
+use crate::protocol::types::TYPE_KEY;
 
 /// The functions.
 pub(super) fn functions() -> Vec<ScalarUDF> {
     vec![
         variadic("format", Field::new("format", DataType::Utf8, true), format),
+        function("format_of", &[2], DataType::Utf8, format_of),
+        first_character(),
         each("quote_ident", |text| text.map(quoted)),
         each("quote_literal", |text| text.map(literal)),
         each("quote_nullable", |text| {
@@ -38,6 +44,18 @@ fn each(name: &'static str, text: fn(Option<&str>) -> Option<String>) -> ScalarU
     function(name, &[1], DataType::Utf8, move |call| {
         let texts: StringArray = call.texts(0)?.iter().map(text).collect();
         Ok(Arc::new(texts) as ArrayRef)
+    })
+}
+
+/// `x::"char"`: the first character of a text, in the type that columns of the catalogs have.
+fn first_character() -> ScalarUDF {
+    let mark = HashMap::from([(TYPE_KEY.to_owned(), "char".to_owned())]);
+    let field = Field::new("charin", DataType::Utf8, true).with_metadata(mark);
+    returning("charin", &[1], field, |call| {
+        let first = |text: &str| text.chars().take(1).collect::<String>();
+        let texts = call.texts(0)?;
+        let characters: StringArray = texts.iter().map(|text| text.map(first)).collect();
+        Ok(Arc::new(characters) as ArrayRef)
     })
 }
 
@@ -90,8 +108,50 @@ fn format(call: &Call) -> Result<ArrayRef> {
     Ok(Arc::new(texts.collect::<Result<StringArray>>()?))
 }
 
+/// `format(pattern, VARIADIC array)`, of an array of texts.
+fn format_of(call: &Call) -> Result<ArrayRef> {
+    let patterns = call.texts(0)?;
+    let lists = call.args.get(1);
+    let lists = lists.and_then(|lists| lists.as_list_opt::<i32>());
+    let filled = |(row, pattern): (usize, Option<&str>)| {
+        let Some(pattern) = pattern else {
+            return Ok(None);
+        };
+        let items = lists.filter(|lists| lists.is_valid(row));
+        let items = items.map(|lists| lists.value(row));
+        let texts = items.as_ref();
+        let texts = texts.and_then(|items| items.as_string_opt::<i32>());
+        let argument = |idx: usize| {
+            let texts = texts.filter(|texts| idx < texts.len());
+            let texts = texts.ok_or_else(too_few)?;
+            Ok((!texts.is_null(idx)).then(|| texts.value(idx)))
+        };
+        fill(pattern, argument).map(Some)
+    };
+    let texts = patterns.iter().enumerate().map(filled);
+    Ok(Arc::new(texts.collect::<Result<StringArray>>()?))
+}
+
 fn too_few() -> DataFusionError {
-    DataFusionError::Execution("too few arguments for format()".to_owned())
+    refused("22023", "too few arguments for format()")
+}
+
+fn refused(sqlstate: &'static str, message: impl Into<String>) -> DataFusionError {
+    let error = Error::Invalid {
+        sqlstate,
+        message: message.into(),
+        hint: None,
+        position: None,
+    };
+    error.into()
+}
+
+/// The place of an argument by its number.
+fn place(number: usize) -> Result<usize> {
+    number.checked_sub(1).ok_or_else(|| {
+        let message = "format specifies argument 0, but arguments are numbered from 1";
+        refused("22023", message)
+    })
 }
 
 fn fill<'a>(pattern: &str, argument: impl Fn(usize) -> Result<Option<&'a str>>) -> Result<String> {
@@ -103,7 +163,7 @@ fn fill<'a>(pattern: &str, argument: impl Fn(usize) -> Result<Option<&'a str>>) 
         let n_digits = after.bytes().take_while(u8::is_ascii_digit).count();
         let position = after[..n_digits].parse::<usize>().ok();
         let (told, after) = match (position, after[n_digits..].strip_prefix('$')) {
-            (Some(position), Some(after)) => (Some(position.saturating_sub(1)), after),
+            (Some(position), Some(after)) => (Some(place(position)?), after),
             _ => (None, after),
         };
         let (width, after) = match Width::of_argument(after, next, &argument)? {
@@ -112,7 +172,7 @@ fn fill<'a>(pattern: &str, argument: impl Fn(usize) -> Result<Option<&'a str>>) 
                 next = idx + 1;
                 (width, after)
             }
-            None => Width::read(after),
+            None => Width::read(after)?,
         };
         let idx = told.unwrap_or(next);
         let start = text.len();
@@ -127,16 +187,15 @@ fn fill<'a>(pattern: &str, argument: impl Fn(usize) -> Result<Option<&'a str>>) 
             Some('I') => {
                 let value = argument(idx)?.ok_or_else(|| {
                     let message = "null values cannot be formatted as an SQL identifier";
-                    DataFusionError::Execution(message.to_owned())
+                    refused("22004", message)
                 })?;
                 text.push_str(&quoted(value));
             }
-            found => {
-                let found = found.map_or_else(String::new, String::from);
-                return Err(DataFusionError::Execution(format!(
-                    "unrecognized format() type specifier \"{found}\""
-                )));
+            Some(found) => {
+                let message = format!("unrecognized format() type specifier \"{found}\"");
+                return Err(refused("22023", message));
             }
+            None => return Err(refused("22023", "unterminated format() type specifier")),
         }
         if !after.starts_with('%') {
             width.fill(&mut text, start);
@@ -158,17 +217,23 @@ struct Width {
 const MAX_WIDTH: usize = 1 << 20;
 
 impl Width {
-    fn read(text: &str) -> (Width, &str) {
+    fn read(text: &str) -> Result<(Width, &str)> {
         let is_left = text.starts_with('-');
         let text = text.trim_start_matches('-');
         let n_digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (digits, rest) = text.split_at(n_digits);
-        let n_characters = digits.parse().unwrap_or(0).min(MAX_WIDTH);
+        let n_characters = match digits {
+            "" => 0,
+            digits => digits
+                .parse::<i32>()
+                .map_err(|_| refused("22003", "number is out of range"))?,
+        };
+        let n_characters = usize::try_from(n_characters).unwrap_or(0);
         let width = Width {
-            n_characters,
+            n_characters: n_characters.min(MAX_WIDTH),
             is_left,
         };
-        (width, rest)
+        Ok((width, rest))
     }
 
     /// A width that is an argument, as in `%*s` and `%*2$s`, with the argument's place and what follows in the pattern.
@@ -183,7 +248,7 @@ impl Width {
         let n_digits = after.bytes().take_while(u8::is_ascii_digit).count();
         let position = after[..n_digits].parse::<usize>().ok();
         let (idx, after) = match (position, after[n_digits..].strip_prefix('$')) {
-            (Some(position), Some(after)) => (position.saturating_sub(1), after),
+            (Some(position), Some(after)) => (place(position)?, after),
             _ => (next, after),
         };
         let number = argument(idx)?.unwrap_or("0");

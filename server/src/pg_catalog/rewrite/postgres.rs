@@ -322,7 +322,7 @@ fn is_named(function: &Function, name: &str) -> bool {
 }
 
 /// The plain arguments of a call.
-fn arguments_mut(function: &mut Function) -> impl Iterator<Item = &mut Expr> {
+pub(super) fn arguments_mut(function: &mut Function) -> impl Iterator<Item = &mut Expr> {
     let list = match &mut function.args {
         FunctionArguments::List(list) => list.args.as_mut_slice(),
         _ => &mut [],
@@ -334,7 +334,7 @@ fn arguments_mut(function: &mut Function) -> impl Iterator<Item = &mut Expr> {
 }
 
 /// A call with one argument, which need not be written in the dialect of what is written here.
-fn call_of(name: &str, argument: Expr) -> Option<Expr> {
+pub(super) fn call_of(name: &str, argument: Expr) -> Option<Expr> {
     let mut call = parsed(&format!("{name}(NULL)"))?;
     if let Expr::Function(function) = &mut call {
         *arguments_mut(function).next()? = argument;

@@ -58,9 +58,38 @@ pub(super) fn call(function: &Function) -> Option<Expr> {
             "CASE WHEN ({second}) = -1 THEN NULL WHEN ({first}) IN (1042, 1043) THEN ({second}) - 4 \
              WHEN ({first}) IN (1560, 1562) THEN ({second}) END"
         ),
-        _ => return None,
+        name => of_number(name, first, second)?,
     };
     parsed(&format!("({text})"))
+}
+
+/// What the number of a type and its modifier tell.
+fn of_number(name: &str, of_type: &FunctionArg, modifier: &FunctionArg) -> Option<String> {
+    Some(match name {
+        "_pg_char_octet_length" => format!(
+            "CASE WHEN ({of_type}) IN (25, 1042, 1043) THEN \
+             CASE WHEN ({modifier}) = -1 THEN 1073741824 ELSE (({modifier}) - 4) * 4 END END"
+        ),
+        "_pg_numeric_precision" => format!(
+            "CASE ({of_type}) WHEN 21 THEN 16 WHEN 23 THEN 32 WHEN 20 THEN 64 WHEN 700 THEN 24 WHEN 701 THEN 53 \
+             WHEN 1700 THEN CASE WHEN ({modifier}) <> -1 THEN (({modifier}) - 4) / 65536 END END"
+        ),
+        "_pg_numeric_precision_radix" => format!(
+            "CASE WHEN ({of_type}) IN (20, 21, 23, 700, 701) THEN 2 WHEN ({of_type}) = 1700 THEN 10 END"
+        ),
+        "_pg_numeric_scale" => format!(
+            "CASE WHEN ({of_type}) IN (20, 21, 23) THEN 0 \
+             WHEN ({of_type}) = 1700 AND ({modifier}) <> -1 THEN (({modifier}) - 4) % 65536 END"
+        ),
+        "_pg_datetime_precision" => format!(
+            "CASE WHEN ({of_type}) = 1082 THEN 0 \
+             WHEN ({of_type}) IN (1083, 1114, 1184, 1266) THEN \
+             CASE WHEN ({modifier}) < 0 THEN 6 ELSE ({modifier}) END \
+             WHEN ({of_type}) = 1186 THEN \
+             CASE WHEN ({modifier}) < 0 OR ({modifier}) % 65536 = 65535 THEN 6 ELSE ({modifier}) % 65536 END END"
+        ),
+        _ => return None,
+    })
 }
 
 /// A column of a domain's own row, or else of the attribute's.
@@ -99,6 +128,10 @@ mod tests {
         let base = "(CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE a.atttypid END)";
         let call = "information_schema._pg_truetypid(a.*, t.*)";
         assert_eq!(shown(call).as_deref(), Some(base));
+        let radix =
+            "(CASE WHEN (1700) IN (20, 21, 23, 700, 701) THEN 2 WHEN (1700) = 1700 THEN 10 END)";
+        let call = "information_schema._pg_numeric_precision_radix(1700, -1)";
+        assert_eq!(shown(call).as_deref(), Some(radix));
         assert_eq!(shown("_pg_truetypid(a.*, t.*)"), None);
         assert_eq!(shown("information_schema._pg_truetypid(1)"), None);
     }

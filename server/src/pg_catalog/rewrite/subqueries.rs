@@ -338,7 +338,7 @@ fn substitute(body: &mut Expr, column: &str, replacement: &Expr) {
 }
 
 /// `(WITH RECURSIVE b AS (SELECT t.typbasetype AS x, … UNION ALL …) SELECT x FROM b …)`, which walks from a domain to the
-/// type at its base: no domain here is over another one, so that the first step is all of the way.
+/// type at its base: `pg_basetype` goes all of the way.
 fn base_of_domain(query: &Query) -> Option<Query> {
     let with = query.with.as_ref().filter(|with| with.recursive)?;
     let [walk] = with.cte_tables.as_slice() else {
@@ -380,6 +380,7 @@ fn base_of_domain(query: &Query) -> Option<Query> {
         return None;
     }
     let mut seed = seed.clone();
+    let base = parsed(&format!("pg_basetype({base})"))?;
     seed.projection = vec![SelectItem::UnnamedExpr(base)];
     let mut first = walk.query.as_ref().clone();
     *first.body = SetExpr::Select(seed);

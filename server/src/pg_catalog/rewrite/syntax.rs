@@ -2,16 +2,16 @@
 //!
 //! In and out: a syntax tree. `pg_catalog.f(x)` is `f(x)`; `OPERATOR(pg_catalog.~)` is `~`;
 //! `x::pg_catalog.text` is `x::text`; `'t'::regclass` looks a name up, `oid::regclass` shows one, and `ANY('{a,b}'::regtype[])`
-//! looks up each; `$$t$$` is `'t'`.
+//! looks up each; beside what it is compared with, `x::regclass` is a number, whatever `x` is; `$$t$$` is `'t'`.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, BinaryOperator, DataType, ExactNumberInfo, Expr, ObjectName, ObjectNamePart,
-    Statement, TableFactor, Value, VisitMut, VisitorMut,
+    SelectItem, SetExpr, Statement, TableFactor, Value, VisitMut, VisitorMut,
 };
 
-use super::postgres::array_items;
+use super::postgres::{arguments_mut, array_items, call_of};
 use super::{PG_CATALOG, parsed, parsed_with_lambdas};
 
 /// Rewrites the spellings.
@@ -56,27 +56,11 @@ impl VisitorMut for Spelling {
                 *expr = inner.as_ref().clone();
                 return self.pre_visit_expr(expr);
             }
-            Expr::BinaryOp { left, op, right } => {
-                plain_operator(op);
-                if is_comparison(op) {
-                    as_number(left);
-                    as_number(right);
-                }
-            }
-            Expr::InList {
-                expr: left, list, ..
-            } => {
-                as_number(left);
-                list.iter_mut().for_each(as_number);
-            }
-            Expr::AnyOp { left, right, .. } | Expr::AllOp { left, right, .. } => {
-                as_number(left);
-                numbered_elements(right);
-                array_literal(right);
-            }
+            Expr::BinaryOp { op, .. } => plain_operator(op),
             Expr::Cast { .. } => cast(expr),
             _ => {}
         }
+        numbers(expr);
         ControlFlow::Continue(())
     }
 }
@@ -203,23 +187,145 @@ fn registered(expr: &Expr) -> Option<(&'static str, &Expr)> {
     }
 }
 
-/// Whether an expression is a name written out, so that a conversion looks it up.
+/// Whether an expression is a name written out, so that a conversion looks it up; also as the text or the object that it was
+/// cast to, as declared parameters are.
 fn is_written(expr: &Expr) -> bool {
-    let Expr::Value(value) = expr else {
-        return false;
-    };
-    matches!(
-        value.value,
-        Value::SingleQuotedString(_) | Value::EscapedStringLiteral(_) | Value::Placeholder(_)
-    )
+    match expr {
+        Expr::Value(value) => matches!(
+            value.value,
+            Value::SingleQuotedString(_) | Value::EscapedStringLiteral(_) | Value::Placeholder(_)
+        ),
+        Expr::Nested(inner) => is_written(inner),
+        Expr::Cast {
+            expr, data_type, ..
+        } => is_name(data_type) && is_written(expr),
+        _ => false,
+    }
 }
 
-/// In a comparison, `oid::regclass` means the number.
+/// Whether values of a type name objects.
+fn is_name(data_type: &DataType) -> bool {
+    let is_text = |data_type: &DataType| matches!(data_type, DataType::Text | DataType::Varchar(_));
+    match catalog_type(data_type) {
+        Some(CatalogType::Registered(_)) => true,
+        Some(CatalogType::Known(known)) => is_text(&known),
+        None => is_text(data_type),
+    }
+}
+
+/// Where an expression compares values, or calls a function that takes objects, what is cast to their names is their
+/// numbers, which columns of the catalogs have.
+fn numbers(expr: &mut Expr) {
+    match expr {
+        Expr::BinaryOp { left, op, right } if is_comparison(op) => {
+            as_number(left);
+            as_number(right);
+        }
+        Expr::IsDistinctFrom(left, right) | Expr::IsNotDistinctFrom(left, right) => {
+            as_number(left);
+            as_number(right);
+        }
+        Expr::Between {
+            expr, low, high, ..
+        } => {
+            as_number(expr);
+            as_number(low);
+            as_number(high);
+        }
+        Expr::InList { expr, list, .. } => {
+            as_number(expr);
+            list.iter_mut().for_each(as_number);
+        }
+        Expr::InSubquery { expr, subquery, .. } => {
+            as_number(expr);
+            numbered_column(&mut subquery.body);
+        }
+        Expr::AnyOp { left, right, .. } | Expr::AllOp { left, right, .. } => {
+            as_number(left);
+            numbered_elements(right);
+            array_literal(right);
+        }
+        Expr::Case {
+            operand: Some(operand),
+            conditions,
+            ..
+        } => {
+            as_number(operand);
+            let values = conditions.iter_mut().map(|case| &mut case.condition);
+            values.for_each(as_number);
+        }
+        Expr::Function(function) if takes_objects(&function.name) => {
+            arguments_mut(function).for_each(as_number);
+        }
+        _ => {}
+    }
+}
+
+/// Whether a function takes numbers of objects.
+fn takes_objects(name: &ObjectName) -> bool {
+    let [part] = name.0.as_slice() else {
+        return false;
+    };
+    let Some(name) = part.as_ident().map(|name| name.value.to_lowercase()) else {
+        return false;
+    };
+    let is_of_privilege = name.starts_with("has_") && name.ends_with("_privilege");
+    (name.starts_with("pg_") && name != "pg_typeof")
+        || is_of_privilege
+        || ["col_description", "format_type", "obj_description"].contains(&name.as_str())
+}
+
+/// Whether a function gives one of its arguments.
+fn gives_an_argument(name: &ObjectName) -> bool {
+    let name = name.to_string().to_lowercase();
+    ["coalesce", "greatest", "least", "nullif"].contains(&name.as_str())
+}
+
+/// `x::regclass` as the number of the object: that of a name is looked up, and a number stays one.
 fn as_number(expr: &mut Expr) {
-    if let Some((_, inner)) = registered(expr)
+    match expr {
+        Expr::Nested(inner) => return as_number(inner),
+        Expr::Tuple(values) => return values.iter_mut().for_each(as_number),
+        Expr::Subquery(query) => return numbered_column(&mut query.body),
+        Expr::Function(function) if gives_an_argument(&function.name) => {
+            return arguments_mut(function).for_each(as_number);
+        }
+        Expr::Case {
+            conditions,
+            else_result,
+            ..
+        } => {
+            let results = conditions.iter_mut().map(|case| &mut case.result);
+            let results = results.chain(else_result.as_deref_mut());
+            return results.for_each(as_number);
+        }
+        _ => {}
+    }
+    if let Some((stem, inner)) = registered(expr)
         && !is_written(inner)
+        && let Some(number) = call_of(&format!("{stem}number"), inner.clone())
     {
-        *expr = inner.clone();
+        *expr = number;
+    }
+}
+
+/// The only column of a query, as numbers of objects.
+fn numbered_column(query: &mut SetExpr) {
+    match query {
+        SetExpr::Select(select) => {
+            if let [
+                SelectItem::UnnamedExpr(column) | SelectItem::ExprWithAlias { expr: column, .. },
+            ] = select.projection.as_mut_slice()
+            {
+                as_number(column);
+            }
+        }
+        SetExpr::Query(query) => numbered_column(&mut query.body),
+        SetExpr::SetOperation { left, right, .. } => {
+            numbered_column(left);
+            numbered_column(right);
+        }
+        _ => {}
     }
 }
 
@@ -268,8 +374,11 @@ fn registered_elements(expr: &Expr) -> Option<(&'static str, &Expr)> {
 
 /// Beside ANY or ALL, `names::regtype[]` means the numbers of the objects: columns of the catalogs have these.
 fn numbered_elements(expr: &mut Expr) {
-    if let Expr::Nested(inner) = expr {
-        return numbered_elements(inner);
+    match expr {
+        Expr::Nested(inner) => return numbered_elements(inner),
+        Expr::Array(array) => return array.elem.iter_mut().for_each(as_number),
+        Expr::Subquery(query) => return numbered_column(&mut query.body),
+        _ => {}
     }
     let Some((stem, names)) = registered_elements(expr) else {
         return;
@@ -286,6 +395,15 @@ fn numbered_elements(expr: &mut Expr) {
     }
 }
 
+/// Whether a type is `"char"`, one character; that of a column is `CHAR`.
+fn is_char(data_type: &DataType) -> bool {
+    let DataType::Custom(name, _) = data_type else {
+        return false;
+    };
+    let last = name.0.last().and_then(ObjectNamePart::as_ident);
+    last.is_some_and(|name| name.value == "char")
+}
+
 /// Casts to and from the types of the catalogs.
 fn cast(expr: &mut Expr) {
     if let Some(names) = named_elements(expr) {
@@ -294,8 +412,10 @@ fn cast(expr: &mut Expr) {
     }
     if let Some((stem, inner)) = registered(expr) {
         let direction = if is_written(inner) { "in" } else { "out" };
-        let text = format!("{stem}{direction}({inner})");
-        return replace(expr, &text);
+        if let Some(converted) = call_of(&format!("{stem}{direction}"), inner.clone()) {
+            *expr = converted;
+        }
+        return;
     }
     let Expr::Cast {
         expr: inner,
@@ -305,6 +425,12 @@ fn cast(expr: &mut Expr) {
     else {
         return;
     };
+    if is_char(data_type) {
+        if let Some(character) = call_of("charin", inner.as_ref().clone()) {
+            *expr = character;
+        }
+        return;
+    }
     if let Some(CatalogType::Known(known)) = catalog_type(data_type) {
         *data_type = known;
     }
@@ -324,7 +450,7 @@ fn cast(expr: &mut Expr) {
         }
         // A number stays one; a text, as that of a call, is looked up.
         (false, _) => {
-            if let Some(number) = parsed(&format!("{stem}number({innermost})")) {
+            if let Some(number) = call_of(&format!("{stem}number"), innermost.clone()) {
                 **inner = number;
             }
         }

@@ -244,6 +244,7 @@ impl<S: Stream> Connection<S> {
                         self.socket.relieve().await?;
                     }
                     n_rows += encoder.n_rows();
+                    self.watching.add_rows(encoder.n_rows());
                 }
                 Event::Done(_) => break,
                 event => return Err(event.failure(text, start).into()),

@@ -62,7 +62,7 @@ impl<S: Stream> Connection<S> {
         match &prepared.own {
             None => prepared.part.clone(),
             Some(Own::Execute { name, .. }) => match self.statements.get(name) {
-                Some(named) if !named.is_own() => named.part.clone(),
+                Some(named) if !named.prepared.is_own() => named.prepared.part.clone(),
                 _ => BlockPart::Alone,
             },
             Some(Own::Declare(_) | Own::DiscardAll) => BlockPart::Alone,

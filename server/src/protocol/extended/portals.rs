@@ -66,7 +66,6 @@ impl<S: Stream> Connection<S> {
             return Ok(self.complete_empty().await?);
         };
         self.check_transaction(prepared.ends_transaction)?;
-        self.session.backend().begin(&prepared.text);
         if portal.scrolls {
             return self.send_scrolled(portal, limit).await;
         }
@@ -119,10 +118,12 @@ impl<S: Stream> Connection<S> {
         match self.fetch(&mut cursor, limit, &mut to, text, start).await? {
             Fetched::All(n_rows) => {
                 let tag = cursor.tag(n_rows);
+                portal.n_read = portal.n_read.saturating_add(n_rows);
                 portal.state = PortalState::Finished(Some(cursor.tag(0)));
                 Ok(self.complete(tag).await?)
             }
             Fetched::Limit => {
+                portal.n_read = portal.n_read.saturating_add(limit.unwrap_or(0));
                 portal.state = PortalState::Open(cursor);
                 self.suspend().await
             }
@@ -172,23 +173,12 @@ impl<S: Stream> Connection<S> {
             cancel: CancellationToken::new(),
             notices: notices_in,
         };
-        let mut watch = self.session.watch(&prepared.text);
-        let rows = match self.session.execute_point(plan, parameters, &control) {
-            None => {
-                watch.ignore();
-                return Ok(false);
-            }
-            Some(Ok(rows)) => {
-                watch.add_rows(rows.num_rows());
-                watch.succeeded(None);
-                rows
-            }
-            Some(Err(error)) => {
-                let report = error.report();
-                watch.failed(report.sqlstate);
-                return Err(Failure::from_report(report, &prepared.text, prepared.start).into());
-            }
+        let Some(rows) = self.session.execute_point(plan, parameters, &control) else {
+            return Ok(false);
         };
+        let rows = rows.map_err(|error| {
+            Failure::from_report(error.report(), &prepared.text, prepared.start)
+        })?;
         while let Ok(notice) = notices.try_recv() {
             self.pass_on(notice).await?;
         }
@@ -198,6 +188,7 @@ impl<S: Stream> Connection<S> {
         for row in 0..encoder.n_rows() {
             self.socket.put_row(&encoder, row);
         }
+        self.watching.add_rows(encoder.n_rows());
         self.socket.relieve().await?;
         self.complete(format!("SELECT {}", encoder.n_rows()))
             .await?;
@@ -226,6 +217,7 @@ impl<S: Stream> Connection<S> {
                             self.socket.put_row(encoder, row);
                             self.socket.relieve().await?;
                         }
+                        self.watching.add_rows(end - *row);
                     }
                     RowsTo::Nowhere => {}
                     RowsTo::Kept(kept) => {

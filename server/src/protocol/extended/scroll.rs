@@ -188,6 +188,7 @@ impl<S: Stream> Connection<S> {
                         self.socket.put_row(&encoder, row - start);
                         self.socket.relieve().await?;
                     }
+                    self.watching.add_rows(rows.len());
                 }
                 RowsTo::Nowhere => {}
                 RowsTo::Kept(into) => {

@@ -19,7 +19,7 @@ use pgwire::api::results::FieldFormat;
 use super::moment_bytes::read_moment;
 use super::moments::parse_interval;
 use super::numeric::numeric_text;
-use super::wire_type::{arrow_type, element_type, is_enum, n_dimensions};
+use super::wire_type::{arrow_type, element_type, is_enum, is_registered, n_dimensions};
 
 /// PostgreSQL's words about a zero in a text.
 pub(crate) const ZERO_IN_TEXT: &str = "invalid byte sequence for encoding \"UTF8\": 0x00";
@@ -302,7 +302,9 @@ fn from_binary(bytes: &[u8], pg_type: &Type) -> Result<ScalarValue, ParameterErr
     let value = match *pg_type {
         Type::BOOL => fixed::<1>(bytes).map(|[byte]| ScalarValue::from(byte != 0)),
         Type::INT2 => fixed(bytes).map(|b| ScalarValue::from(i16::from_be_bytes(b))),
-        Type::INT4 | Type::OID => fixed(bytes).map(|b| ScalarValue::from(i32::from_be_bytes(b))),
+        Type::INT4 | Type::OID | Type::XID => {
+            fixed(bytes).map(|b| ScalarValue::from(i32::from_be_bytes(b)))
+        }
         Type::INT8 => fixed(bytes).map(|b| ScalarValue::from(i64::from_be_bytes(b))),
         Type::FLOAT4 => fixed(bytes).map(|b| ScalarValue::from(f32::from_be_bytes(b))),
         Type::FLOAT8 => fixed(bytes).map(|b| ScalarValue::from(f64::from_be_bytes(b))),
@@ -319,6 +321,8 @@ fn from_binary(bytes: &[u8], pg_type: &Type) -> Result<ScalarValue, ParameterErr
             let text = bytes.strip_prefix(&[1]).ok_or_else(wrong)?;
             Some(jsonb(utf8(text, pg_type)?))
         }
+        // The one byte of an empty one.
+        Type::CHAR if bytes == [0] => Some(ScalarValue::from("")),
         Type::TEXT
         | Type::VARCHAR
         | Type::BPCHAR
@@ -327,6 +331,10 @@ fn from_binary(bytes: &[u8], pg_type: &Type) -> Result<ScalarValue, ParameterErr
         | Type::UNKNOWN
         | Type::CHAR => Some(ScalarValue::from(utf8(bytes, pg_type)?)),
         _ if is_enum(pg_type) => Some(ScalarValue::from(utf8(bytes, pg_type)?)),
+        // The number of an object, by which it is looked up as by its name.
+        _ if is_registered(pg_type) => {
+            fixed(bytes).map(|b| ScalarValue::from(u32::from_be_bytes(b).to_string()))
+        }
         _ => {
             return Err(ParameterError::Unsupported {
                 pg_type: shown_name(pg_type),

@@ -205,24 +205,15 @@ fn cell_writer(array: &ArrayRef, pg_type: &Type, style: Style) -> Result<CellWri
         Type::INT2 | Type::INT4 | Type::INT8 | Type::OID | Type::XID => {
             integers(array).map(|get| integer_writer(get, pg_type, text))
         }
-        Type::REGCLASS | Type::REGNAMESPACE | Type::REGROLE | Type::REGTYPE => {
+        // Within a query a name is a text, as the elements of an array that is cast to one.
+        Type::REGCLASS | Type::REGNAMESPACE | Type::REGROLE | Type::REGTYPE
+            if !(text && array.data_type().is_string()) =>
+        {
             name_writer(array, text)
         }
         Type::REGPROC => integers(array).map(|get| procedure_writer(get, text)),
-        Type::FLOAT4 => singles(array).map(|get| -> CellWriter {
-            if text {
-                Box::new(move |row, out| ignore(write_f32(get(row), out)))
-            } else {
-                Box::new(move |row, out| out.put_f32(get(row)))
-            }
-        }),
-        Type::FLOAT8 => primitive::<Float64Type>(array).map(|values| -> CellWriter {
-            if text {
-                Box::new(move |row, out| ignore(write_f64(values.value(row), out)))
-            } else {
-                Box::new(move |row, out| out.put_f64(values.value(row)))
-            }
-        }),
+        Type::FLOAT4 => singles(array).map(|get| single_writer(get, text)),
+        Type::FLOAT8 => primitive::<Float64Type>(array).map(|values| double_writer(values, text)),
         Type::NUMERIC => decimals(array).map(|get| -> CellWriter {
             if text {
                 Box::new(move |row, out| out.put_slice(get(row).as_bytes()))
@@ -244,6 +235,7 @@ fn cell_writer(array: &ArrayRef, pg_type: &Type, style: Style) -> Result<CellWri
                 write(row, out);
             })
         }),
+        Type::CHAR if !text => string_writer(array).map(letter_writer),
         _ if array.data_type().is_string() => string_writer(array),
         Type::JSON => Some(json_writer(array, style)?),
         Type::RECORD => Some(record_writer(array, style)?),
@@ -255,6 +247,32 @@ fn cell_writer(array: &ArrayRef, pg_type: &Type, style: Style) -> Result<CellWri
             array.data_type(),
             pg_type.name()
         ))
+    })
+}
+
+fn single_writer(get: impl Fn(usize) -> f32 + Send + 'static, text: bool) -> CellWriter {
+    match text {
+        true => Box::new(move |row, out| ignore(write_f32(get(row), out))),
+        false => Box::new(move |row, out| out.put_f32(get(row))),
+    }
+}
+
+fn double_writer(values: PrimitiveArray<Float64Type>, text: bool) -> CellWriter {
+    match text {
+        true => Box::new(move |row, out| ignore(write_f64(values.value(row), out))),
+        false => Box::new(move |row, out| out.put_f64(values.value(row))),
+    }
+}
+
+/// The binary form of `"char"`: its one byte, 0 where it is empty.
+fn letter_writer(write: CellWriter) -> CellWriter {
+    Box::new(move |row, out| {
+        let start = out.len();
+        write(row, out);
+        match out.len() == start {
+            true => out.put_u8(0),
+            false => out.truncate(start + 1),
+        }
     })
 }
 

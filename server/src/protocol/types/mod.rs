@@ -24,5 +24,5 @@ pub(crate) use text::TimeZone;
 pub(crate) use text_forms::TextForms;
 pub(crate) use wire_type::{
     Nested, TYPE_KEY, WireColumn, are_described, declared_field, field_type, has_own_digits,
-    n_dimensions, pg_type, row_description, wire_columns, wire_columns_as,
+    is_taken, n_dimensions, pg_type, row_description, wire_columns, wire_columns_as,
 };

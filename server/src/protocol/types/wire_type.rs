@@ -3,9 +3,13 @@
 //! In: Arrow fields; out: type, size and modifier as a row description tells them. What PostgreSQL
 //! has no type for (structs, maps, lists of them) travels as json; lists of lists are arrays of more dimensions.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use auspex_planner::{EnumType, JsonKind, ORIGIN_KEY, is_uuid, marked_element, uuid_marks};
+use auspex_planner::{
+    DeclaredType, EnumType, JsonKind, ORIGIN_KEY, declared_of_result, is_uuid, marked_element,
+    uuid_marks,
+};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, Schema, TimeUnit};
 use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
@@ -35,9 +39,18 @@ impl WireColumn {
         type_size(&self.pg_type)
     }
 
-    /// Precision and scale of a decimal or of an array's decimals, as PostgreSQL packs them; -1 for everything else.
+    /// Precision and scale of a decimal or of an array's decimals, the length of a text, the digits of a clock, as PostgreSQL
+    /// packs them; -1 for everything else.
     pub(crate) fn type_modifier(&self) -> i32 {
         self.type_modifier
+    }
+
+    /// The type and the modifier of a column of a relation, whose values do not tell all that it was declared with.
+    pub(crate) fn declared_as(&self, declared: Option<DeclaredType>) -> (Type, i32) {
+        match declared {
+            Some(declared) => declared_type(declared, &self.pg_type),
+            None => (self.pg_type.clone(), self.type_modifier),
+        }
     }
 }
 
@@ -66,23 +79,38 @@ pub(crate) fn wire_columns_as(schema: &Schema, nested: Nested) -> Result<Vec<Wir
         );
         return Err(Failure::error("54011", message));
     }
-    let column = |(idx, field): (usize, &Arc<Field>)| WireColumn {
-        name: displayed_name(field.name(), &schema.fields()[..idx]).to_owned(),
-        pg_type: match nested {
-            Nested::Json => field_type(field),
-            Nested::Composite => match field_type(field) {
-                Type::JSON => composite_type(field),
-                known => known,
+    let column = |(idx, field): (usize, &Arc<Field>)| {
+        let column = WireColumn {
+            name: displayed_name(field.name(), &schema.fields()[..idx]).to_owned(),
+            pg_type: match nested {
+                Nested::Json => field_type(field),
+                Nested::Composite => match field_type(field) {
+                    Type::JSON => composite_type(field),
+                    known => known,
+                },
             },
-        },
-        type_modifier: type_modifier(field.data_type()),
-        origin: origin(field).unwrap_or_default(),
+            type_modifier: type_modifier(field.data_type()),
+            origin: origin(field).unwrap_or_default(),
+        };
+        let (pg_type, type_modifier) = column.declared_as(declared_of_result(field));
+        WireColumn {
+            pg_type,
+            type_modifier,
+            ..column
+        }
     };
     Ok(schema.fields().iter().enumerate().map(column).collect())
 }
 
-/// Whether rows of such columns are those that were described. In an array, numbers of catalogs are plain numbers to the
-/// planner, and were described as what they are.
+/// Types of the catalogs beside the plain one whose values they have.
+const ALIKE: [&[Type]; 2] = [
+    &[Type::TEXT, Type::NAME, Type::CHAR],
+    &[Type::INT4, Type::OID, Type::XID, Type::REGPROC],
+];
+
+/// Whether rows of such columns are those that were described. Texts and numbers of catalogs are plain ones where an
+/// expression gives them, and become what they are where it is nothing else (`CASE WHEN true THEN relname END`); in an array,
+/// they are plain to the planner, and were described as what they are.
 pub(crate) fn are_described(found: &[WireColumn], described: &[WireColumn]) -> bool {
     let is_same = |(found, described): (&WireColumn, &WireColumn)| {
         // The digits of a computed numeric follow from values: `round(x, $1)`.
@@ -92,8 +120,12 @@ pub(crate) fn are_described(found: &[WireColumn], described: &[WireColumn]) -> b
         let are_same = found.pg_type.oid() == described.pg_type.oid()
             && (found.type_modifier == described.type_modifier || has_own_scale);
         let are_numbers = found.pg_type == Type::INT4_ARRAY && described.pg_type == Type::OID_ARRAY;
+        let pair = [&found.pg_type, &described.pg_type];
+        let are_alike = ALIKE
+            .iter()
+            .any(|types| pair.iter().all(|pg_type| types.contains(pg_type)));
         // Which table they come from may change.
-        found.name == described.name && (are_same || are_numbers)
+        found.name == described.name && (are_same || are_numbers || are_alike)
     };
     found.len() == described.len() && found.iter().zip(described).all(is_same)
 }
@@ -113,6 +145,28 @@ pub(crate) fn row_description(columns: &[WireColumn], formats: &[FieldFormat]) -
         )
     };
     RowDescription::new(columns.iter().zip(formats).map(describe).collect())
+}
+
+/// A type as it was declared, whose values have the type `plain`, and its modifier.
+fn declared_type(declared: DeclaredType, plain: &Type) -> (Type, i32) {
+    /// The fields that an interval has: all.
+    const ALL_FIELDS: i32 = 0x7fff << 16;
+    match declared {
+        DeclaredType::Text(limit) => {
+            // PostgreSQL adds the four bytes of a length header.
+            let length = limit.length.and_then(|length| i32::try_from(length).ok());
+            let modifier = length.map_or(-1, |length| length.saturating_add(4));
+            let pg_type = match limit.is_fixed {
+                true => Type::BPCHAR,
+                false => Type::VARCHAR,
+            };
+            (pg_type, modifier)
+        }
+        DeclaredType::Clock(digits) if *plain == Type::INTERVAL => {
+            (Type::INTERVAL, ALL_FIELDS | i32::from(digits))
+        }
+        DeclaredType::Clock(digits) => (plain.clone(), i32::from(digits)),
+    }
 }
 
 /// Where a column of a result comes from, if the planner noted it.
@@ -197,6 +251,7 @@ fn marked_type(name: &str, data_type: &DataType) -> Option<Type> {
         "_name" if is_list => Type::NAME_ARRAY,
         "_char" if is_list => Type::CHAR_ARRAY,
         "_aclitem" if is_list => Type::ACLITEM_ARRAY,
+        "_regtype" if is_list => Type::REGTYPE_ARRAY,
         "oidvector" if is_list => Type::OID_VECTOR,
         "int2vector" if is_list => Type::INT2_VECTOR,
         _ => return None,
@@ -267,7 +322,7 @@ fn list_type(item: &Field, list: &DataType) -> Type {
 }
 
 /// The element types that have an array type of their own, with it.
-const ARRAYS: [(Type, Type); 23] = [
+const ARRAYS: [(Type, Type); 24] = [
     (Type::BOOL, Type::BOOL_ARRAY),
     (Type::INT2, Type::INT2_ARRAY),
     (Type::INT4, Type::INT4_ARRAY),
@@ -288,6 +343,7 @@ const ARRAYS: [(Type, Type); 23] = [
     (Type::CHAR, Type::CHAR_ARRAY),
     (Type::VARCHAR, Type::VARCHAR_ARRAY),
     (Type::ACLITEM, Type::ACLITEM_ARRAY),
+    (Type::REGTYPE, Type::REGTYPE_ARRAY),
     (Type::RECORD, Type::RECORD_ARRAY),
     (Type::JSON, Type::JSON_ARRAY),
     (Type::JSONB, Type::JSONB_ARRAY),
@@ -310,7 +366,7 @@ pub(super) fn element_type(array: &Type) -> Option<Type> {
     }
     match *array {
         // Clients send varchar[] for arrays of strings.
-        Type::VARCHAR_ARRAY => return Some(Type::TEXT),
+        Type::VARCHAR_ARRAY | Type::BPCHAR_ARRAY => return Some(Type::TEXT),
         Type::OID_VECTOR => return Some(Type::OID),
         Type::INT2_VECTOR => return Some(Type::INT2),
         _ => {}
@@ -328,6 +384,11 @@ pub(crate) fn declared_field(pg_type: &Type) -> Option<FieldRef> {
         Type::UUID => Some(uuid_marks()),
         Type::JSON => Some(JsonKind::Json.marks()),
         Type::JSONB => Some(JsonKind::Jsonb.marks()),
+        // Looked up by a cast, as names and numbers alike.
+        _ if is_registered(pg_type) => {
+            let name = pg_type.name().to_owned();
+            Some(HashMap::from([(TYPE_KEY.to_owned(), name)]))
+        }
         _ => None,
     };
     let data_type = match (&marks, element) {
@@ -337,6 +398,24 @@ pub(crate) fn declared_field(pg_type: &Type) -> Option<FieldRef> {
     };
     let field = Field::new("value", data_type, true);
     Some(Arc::new(field.with_metadata(marks.unwrap_or_default())))
+}
+
+/// Whether clients may declare a parameter as `pg_type`.
+pub(crate) fn is_taken(pg_type: &Type) -> bool {
+    // A path in a document is a text to the functions that take one.
+    *pg_type == Type::JSONPATH || declared_field(pg_type).is_some()
+}
+
+/// Whether a type names objects of the catalogs.
+pub(super) fn is_registered(pg_type: &Type) -> bool {
+    [
+        Type::REGCLASS,
+        Type::REGNAMESPACE,
+        Type::REGPROC,
+        Type::REGROLE,
+        Type::REGTYPE,
+    ]
+    .contains(pg_type)
 }
 
 /// The Arrow type of a parameter that the client declared as `pg_type`.
@@ -351,7 +430,7 @@ pub(crate) fn arrow_type(pg_type: &Type) -> Option<DataType> {
     Some(match *pg_type {
         Type::BOOL => DataType::Boolean,
         Type::INT2 => DataType::Int16,
-        Type::INT4 | Type::OID | Type::XID | Type::REGPROC => DataType::Int32,
+        Type::INT4 | Type::OID | Type::XID => DataType::Int32,
         Type::INT8 => DataType::Int64,
         Type::FLOAT4 => DataType::Float32,
         Type::FLOAT8 => DataType::Float64,
