@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::lock;
 use crate::observe::StatementText;
+use crate::session_lists::{CursorFacts, SessionList, StatementFacts};
 
 /// What a session does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct Backend {
     started_us: i64,
     encryption: OnceLock<Encryption>,
     doing: Mutex<Doing>,
+    statements: SessionList<StatementFacts>,
+    cursors: SessionList<CursorFacts>,
     terminated: CancellationToken,
 }
 
@@ -121,6 +124,8 @@ impl Backend {
                 changed_us: now,
                 transaction_us: None,
             }),
+            statements: SessionList::default(),
+            cursors: SessionList::default(),
             terminated: CancellationToken::new(),
         }
     }
@@ -158,9 +163,24 @@ impl Backend {
         name.clone_into(&mut lock(&self.doing).application);
     }
 
+    /// When it came, in microseconds since 1970.
+    pub(crate) fn started_us(&self) -> i64 {
+        self.started_us
+    }
+
     /// Where its client is.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// The prepared statements that its client keeps by name.
+    pub fn statements(&self) -> &SessionList<StatementFacts> {
+        &self.statements
+    }
+
+    /// The cursors and portals that its client has.
+    pub fn cursors(&self) -> &SessionList<CursorFacts> {
+        &self.cursors
     }
 
     /// Cancelled when the session is to end.

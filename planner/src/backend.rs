@@ -19,7 +19,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
-/// The functions of a session by which it and others meet: these, and those of advisory locks.
+/// The functions of a session by which it and others meet: these, those of advisory locks and those of channels.
 pub(crate) fn functions(session: &Arc<Session>) -> Vec<ScalarUDF> {
     let signals = [Signal::Cancel, Signal::Terminate].map(|signal| {
         ScalarUDF::from(SignalBackend {
@@ -37,7 +37,8 @@ pub(crate) fn functions(session: &Arc<Session>) -> Vec<ScalarUDF> {
         })
     });
     let locks = crate::advisory_locks::functions(session);
-    signals.into_iter().chain(locks).collect()
+    let channels = crate::listening::functions(session);
+    signals.into_iter().chain(locks).chain(channels).collect()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -26,10 +26,11 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Identity;
-use crate::activity::{Activity, BackendFacts};
+use crate::activity::{Activity, Backend, BackendFacts};
 use crate::advisory_locks::AdvisoryLocks;
 use crate::background::Background;
 use crate::catalog::facts::CatalogFacts;
+use crate::channels::Channels;
 use crate::checkpoints::LiveRuns;
 use crate::distributed::Cluster;
 use crate::error::Result;
@@ -129,6 +130,8 @@ pub struct SessionFacts {
     pub user: String,
     /// The role that it is now.
     pub identity: Arc<Identity>,
+    /// What it keeps by name.
+    pub backend: Arc<Backend>,
     /// The engine, to ask about roles and privileges.
     pub engine: Weak<Engine>,
     /// The number that cancel requests and `pg_backend_pid()` use.
@@ -213,6 +216,8 @@ pub struct Engine {
     /// Trainings that run apart from a session.
     pub(crate) background: Background,
     pub(crate) advisory_locks: Arc<AdvisoryLocks>,
+    /// What sessions notify each other by.
+    pub(crate) channels: Arc<Channels>,
     /// The snapshots of blocks that others may read.
     pub(crate) snapshots: ExportedSnapshots,
     pub(crate) observer: Observer,
@@ -319,6 +324,7 @@ impl Engine {
             locations,
             threads,
             memory_bytes: memory_bytes(&config),
+            channels: Arc::new(Channels::new(memory_bytes(&config))),
             timers: Timers::start().map_err(DataFusionError::from)?,
             default_settings,
             extension: config.extension,

@@ -65,6 +65,9 @@ fn reads(parsed: &ParsedStatement) -> bool {
                 | S::Savepoint { .. }
                 | S::ReleaseSavepoint { .. }
                 | S::Lock(_)
+                | S::LISTEN { .. }
+                | S::UNLISTEN { .. }
+                | S::NOTIFY { .. }
                 | S::Set(_)
                 | S::Reset(_)
                 | S::ShowVariable { .. }
@@ -91,6 +94,9 @@ pub(crate) fn needs_no_catalog(parsed: &ParsedStatement) -> bool {
             | S::Reset(_)
             | S::ShowVariable { .. }
             | S::Deallocate { .. }
+            | S::LISTEN { .. }
+            | S::UNLISTEN { .. }
+            | S::NOTIFY { .. }
             | S::Discard { .. } => true,
             S::Query(query) => {
                 ast::visit_relations(query, |_| ControlFlow::Break(())).is_continue()

@@ -286,7 +286,7 @@ async fn bound_change(
             let change = Change::of(other);
             let change = change.ok_or_else(|| Error::unsupported("EXPLAIN of this statement"))?;
             let (table, view) = Box::pin(change.table(session)).await?;
-            let rewrite = session.engine.tables.inspect(&table.id).await?;
+            let rewrite = session.tables().inspect(&table.id).await?;
             let query = Box::pin(bind_change(
                 session,
                 &change,

@@ -11,7 +11,7 @@ use auspex_storage::marks_of;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::error::Result;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
 
 /// The uses of a parameter that tell its type.
 #[derive(Debug)]
@@ -68,6 +68,22 @@ fn part_of(node: &LogicalPlan) -> Option<Part> {
     }
 }
 
+/// Whether an operator is one of a name or a text and a text.
+fn is_of_texts(op: Operator) -> bool {
+    matches!(
+        op,
+        Operator::RegexMatch
+            | Operator::RegexIMatch
+            | Operator::RegexNotMatch
+            | Operator::RegexNotIMatch
+            | Operator::LikeMatch
+            | Operator::ILikeMatch
+            | Operator::NotLikeMatch
+            | Operator::NotILikeMatch
+            | Operator::StringConcat
+    )
+}
+
 impl Finder {
     fn in_plan(&mut self, plan: &LogicalPlan) -> Result<()> {
         let (mut parts, mut node) = (Vec::new(), plan);
@@ -101,9 +117,17 @@ impl Finder {
             expr.apply(|expr| {
                 match expr {
                     Expr::Placeholder(placeholder) => {
-                        if let Some(field) = &placeholder.field {
+                        // Beside another without a type it has that of NULL, which tells nothing.
+                        if let Some(field) = &placeholder.field
+                            && !field.data_type().is_null()
+                        {
                             self.note(&placeholder.id, field);
                         }
+                    }
+                    Expr::Like(like) | Expr::SimilarTo(like) => self.note_text(&like.pattern),
+                    Expr::BinaryExpr(pair) if is_of_texts(pair.op) => {
+                        self.note_text(&pair.left);
+                        self.note_text(&pair.right);
                     }
                     Expr::Cast(cast) => {
                         if let Expr::Placeholder(placeholder) = cast.expr.as_ref() {
@@ -121,6 +145,18 @@ impl Finder {
             })
         })?;
         Ok(())
+    }
+
+    /// Beside names of the catalogs, what is searched for or added is a text.
+    fn note_text(&mut self, value: &Expr) {
+        if let Expr::Placeholder(placeholder) = value
+            && let Some(field) = &placeholder.field
+            && field.data_type().is_string()
+        {
+            let marks = marks_of(field);
+            let text = field.as_ref().clone().with_metadata(marks);
+            self.note(&placeholder.id, &Arc::new(text));
+        }
     }
 
     fn note(&mut self, name: &str, field: &FieldRef) {

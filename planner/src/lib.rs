@@ -2,8 +2,8 @@
 //!
 //! Code map, in reading order: `engine` opens a warehouse; `session` prepares and executes the
 //! statements of one client; `settings` holds what `SET` changes; `bind` resolves names, options and
-//! models; `access` checks who may do what, `activity` lists the sessions; `logical`, `physical` have the operators that SQL lacks, `optimize` our rules; `catalog` shows the warehouse to
-//! the planner; `functions` are PostgreSQL's that the planner lacks; `memory` is what their values and batches on their way take; `transaction` is a block of statements; `query_meaning`
+//! models; `access` checks who may do what, `activity` lists the sessions, `session_lists` what each keeps by name; `logical`, `physical` have the operators that SQL lacks, `optimize` our rules; `catalog` shows the warehouse to
+//! the planner; `functions` are PostgreSQL's that the planner lacks; `memory` is what their values and batches on their way take; `transaction` is a block of statements; `channels` are what sessions wake each other by, `listening` what each asks of them; `query_meaning`
 //! is what a model's query means whoever trains it; `quoted_names` writes names; `named` and `point_plan` are what makes a prepared statement cheap to run again; `distributed` brings plans and trainings to other machines; `execute` runs plans, `change_in_with` those that change rows on their way, `explain` shows them, and
 //! `commands` runs what is not a query. Parses no text itself, knows no wire protocol.
 
@@ -16,6 +16,7 @@ mod bind;
 mod cast_errors;
 mod catalog;
 mod change_in_with;
+mod channels;
 mod checkpoints;
 mod commands;
 mod constants;
@@ -34,6 +35,7 @@ mod first_uses;
 mod functions;
 mod identity;
 mod jobs;
+mod listening;
 mod logical;
 mod look_up_plan;
 mod measured;
@@ -53,6 +55,7 @@ mod search_path;
 mod sequences;
 mod serial_sequence;
 mod session;
+mod session_lists;
 mod settings;
 mod spill_folder;
 mod statement_clock;
@@ -69,11 +72,13 @@ pub use access::{Identity, LoginFacts, RoleFacts, Subject};
 pub use activity::{Backend, BackendFacts, BackendState, Encryption};
 pub use advisory_locks::LockFacts;
 pub use auspex_storage::{
-    CheckReport, Deferral, DomainType, EnumType, ErrorPlace, Garbage, GarbageOptions,
+    CheckReport, DeclaredType, Deferral, DomainType, EnumType, ErrorPlace, Garbage, GarbageOptions,
     Identity as ColumnNumbers, JsonKind, Key, PasswordVerifier, Problem, ReferenceAction, Removed,
     TextLimit, generated_password, is_uuid, marked_element, uuid_marks, with_clock_digits,
 };
-pub use bind::{ORIGIN_KEY, column_name_of, ml_functions};
+pub use bind::{
+    ORIGIN_KEY, column_name_of, declared_columns_of_view, declared_of_result, ml_functions,
+};
 pub use catalog::domain_facts::DomainFacts;
 pub use catalog::enum_facts::EnumFacts;
 pub use catalog::facts::{
@@ -81,6 +86,7 @@ pub use catalog::facts::{
 };
 pub use catalog::reference_facts::ReferenceFacts;
 pub use catalog::sequence_row::{SequenceFacts, SequenceOwner};
+pub use channels::Notification;
 pub use copy_options::{CopyColumns, CopyFormat, CopyOptions, header_fault};
 pub use distributed::{
     Cluster, ClusterConfig, ClusterError, ClusterTls, ClusterToken, WorkerConfig, WorkerNode,
@@ -95,9 +101,10 @@ pub use functions::{
     read_texts, rounded_numeric, split_array, uuid_text, zone_abbreviations,
 };
 pub use memory::{KeptRows, ReceivedBytes, SentRows};
-pub use observe::{StatementText, StatementWatch};
+pub use observe::{SessionEnd, StatementText, StatementWatch};
 pub use quoted_names::quoted_name;
 pub use session::{KeptStatement, Prepared, STACK_BYTES, Session};
+pub use session_lists::{CursorFacts, Listed, SessionList, StatementFacts};
 pub use settings::Settings;
 pub use statement_run::{CopyIn, Notice, Outcome, Severity, StatementControl};
 pub use temporary::SCHEMA as TEMPORARY_SCHEMA;

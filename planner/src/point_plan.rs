@@ -23,7 +23,7 @@ use datafusion::physical_expr::utils::collect_columns;
 
 use crate::bind::{BoundQuery, PredictUdf};
 use crate::functions::{READ_UUID, is_chain};
-use crate::streams::renamed;
+use crate::streams::told;
 use direct::Direct;
 
 /// Rows of VALUES that are computed on the thread of a connection, which no clock watches.
@@ -115,7 +115,7 @@ impl PointPlan {
         Ok(Some(PointPlan {
             node,
             parameters,
-            schema: renamed(optimized.schema().inner(), &query.names),
+            schema: told(optimized.schema().inner(), query),
         }))
     }
 

@@ -48,7 +48,7 @@ impl Session {
         if let Some(schemas) = name_scope::view_schemas() {
             return schemas;
         }
-        let catalog = self.engine.catalog.state();
+        let catalog = self.seen_catalog();
         let written = self.settings().search_path();
         let exists = |name: &&String| catalog.schema_exists(name);
         let path: Vec<String> = written.iter().filter(exists).cloned().collect();
@@ -124,7 +124,7 @@ impl Session {
         let [catalog, _, _, ..] = parts else {
             return Ok(());
         };
-        let state = self.engine.catalog.state();
+        let state = self.seen_catalog();
         if catalog == DATABASE || state.global(ObjectKind::Catalog, catalog).is_none() {
             return Ok(());
         }
@@ -172,7 +172,7 @@ impl Session {
         if schema == TEMPORARY {
             return self.temporary_entry(name);
         }
-        let catalog = self.engine.catalog.state();
+        let catalog = self.seen_catalog();
         let id = name_scope::object_of_view(schema, name);
         if let Some(entry) = id.and_then(|id| catalog.by_id(&id)) {
             Named::note(&entry.schema, &entry.name, Some(entry));
@@ -188,7 +188,7 @@ impl Session {
 
     /// That a name means nothing, with what it probably should.
     pub(crate) fn undefined_relation(&self, schema: &str, name: &str) -> Error {
-        let catalog = self.engine.catalog.state();
+        let catalog = self.seen_catalog();
         Error::Undefined {
             kind: "relation",
             nearest: nearest_relation(&catalog, schema, name),
@@ -199,7 +199,7 @@ impl Session {
 
     /// The same of a name without a schema.
     pub(crate) fn undefined_in_path(&self, name: &str) -> Error {
-        let catalog = self.engine.catalog.state();
+        let catalog = self.seen_catalog();
         let path = self.search_path();
         let nearest = |schema: &String| nearest_relation(&catalog, schema, name);
         Error::Undefined {

@@ -38,6 +38,7 @@ use crate::engine::{ClientFacts, Engine, SessionFacts, lock};
 use crate::error::{Error, Result};
 use crate::execute::{self, Work};
 use crate::functions::{FILE_TEXTS, holds_numerics};
+use crate::listening::Listening;
 use crate::memory;
 use crate::named::Named;
 use crate::physical::AuspexQueryPlanner;
@@ -81,6 +82,7 @@ pub struct Session {
     /// The numbers of identity columns that it got.
     pub(crate) taken: Arc<Mutex<Taken>>,
     pub(crate) advisory_locks: SessionLocks,
+    pub(crate) listening: Arc<Listening>,
     /// Relations that its statements look up by name and no entry of the catalog is of.
     pub(crate) table_relations: Mutex<Arc<TableRelations>>,
     /// What it takes whatever it does.
@@ -120,8 +122,8 @@ pub(crate) struct Planned {
     named: Named,
     /// Whether it was run.
     used: AtomicBool,
-    /// How often the session's temporary tables had changed.
-    temporary: u64,
+    /// How often that had changed which the session alone sees.
+    own_changes: u64,
     /// The change of the session's role that it was planned after.
     role_change: u64,
     /// What names without a schema meant.
@@ -167,7 +169,7 @@ impl Planned {
     /// Whether the objects that the statement names are what they were. One atomic comparison, unless the catalog has
     /// changed since the last time.
     fn is_current(&self, session: &Session) -> bool {
-        if self.temporary != session.temporary.changes()
+        if self.own_changes != session.own_changes()
             || self.role_change != session.identity.changes()
             || self.search_path != session.settings.get("search_path")
             || self.device != session.settings.device_settings()
@@ -180,7 +182,7 @@ impl Planned {
         if self.generation.load(Ordering::Relaxed) == generation {
             return true;
         }
-        let same = self.named.mean_the_same(&catalog.state());
+        let same = self.named.mean_the_same(&session.seen_catalog());
         if same {
             self.generation.store(generation, Ordering::Relaxed);
         }
@@ -208,9 +210,12 @@ impl Session {
         role: &RoleDefinition,
         process_id: i32,
     ) -> Result<Arc<Session>> {
-        let mut settings = Settings::new(&engine.default_settings)?;
+        let settings = Settings::new(&engine.default_settings)?;
         settings.adopt(&role.settings);
-        settings.set("application_name", &client.application)?;
+        // A client that tells no name has that of its role.
+        if !client.application.is_empty() {
+            settings.start_with("application_name", &client.application)?;
+        }
         let identity = Arc::new(Identity::new(&client.user));
         let (user, application) = (client.user.as_str(), client.application.as_str());
         let backend = Backend::new(process_id, user, application, client.address);
@@ -227,6 +232,7 @@ impl Session {
                 .with_session_id(process_id.to_string())
                 .build();
             Session {
+                listening: Arc::new(Listening::new(&engine.channels, process_id)),
                 engine,
                 identity,
                 backend,
@@ -259,6 +265,7 @@ impl Session {
             let facts = SessionFacts {
                 user: client.user.clone(),
                 identity: Arc::clone(session.identity()),
+                backend: Arc::clone(session.backend()),
                 engine: Arc::downgrade(&session.engine),
                 process_id,
                 database: DATABASE,
@@ -358,7 +365,12 @@ impl Session {
     /// The number of the catalog's state, and what is to hold the names that are looked up in it.
     fn names_of_now(&self) -> (u64, Named) {
         let generation = self.engine.catalog.generation();
-        (generation, Named::of(&self.engine.catalog.state()))
+        (generation, Named::of(&self.seen_catalog()))
+    }
+
+    /// How often that changed which it alone sees: its temporary tables, and what its block has defined.
+    fn own_changes(&self) -> u64 {
+        self.temporary.changes() + self.transaction.redefined()
     }
 
     async fn prepare_once(
@@ -394,7 +406,7 @@ impl Session {
             work,
             named,
             used: AtomicBool::new(false),
-            temporary: self.temporary.changes(),
+            own_changes: self.own_changes(),
             role_change,
             search_path,
             device,

@@ -3,8 +3,10 @@
 //! In: names and values as text; out: checked values. A value is checked when it is set, so that
 //! readers can trust it.
 
+mod accepted;
 mod definitions;
 mod session_values;
+mod units;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -16,16 +18,18 @@ use auspex_sql::Dialect;
 use crate::catalog::facts::SettingFacts;
 use crate::engine::lock;
 use crate::error::{Error, Result};
-use definitions::{Check, DEFINITIONS, check, find};
+use accepted::ACCEPTED;
+use definitions::{Check, DEFINITIONS, Definition, bound, check, find};
 
-pub(crate) use definitions::{milliseconds, size_bytes};
 pub(crate) use session_values::{zone_of, zone_of_interval};
+pub(crate) use units::{milliseconds, size_bytes};
 
 /// The settings of one session.
 #[derive(Debug)]
 pub struct Settings {
     values: Mutex<BTreeMap<String, String>>,
-    defaults: BTreeMap<String, String>,
+    /// What `RESET` goes back to: the server's values, over them those of the role, over them those that the client came with.
+    defaults: Mutex<BTreeMap<String, String>>,
 }
 
 impl Settings {
@@ -45,13 +49,26 @@ impl Settings {
         }
         Ok(Settings {
             values: Mutex::new(all.clone()),
-            defaults: all,
+            defaults: Mutex::new(all),
         })
     }
 
     /// The value of a setting; `None` if there is no such setting.
     pub fn get(&self, name: &str) -> Option<String> {
-        lock(&self.values).get(&canonical(name)).cloned()
+        let name = canonical(name);
+        let known = lock(&self.values).get(&name).cloned();
+        let accepted = || ACCEPTED.iter().find(|definition| definition.name == name);
+        known.or_else(|| accepted().map(|definition| definition.default.to_owned()))
+    }
+
+    /// All values, also of the settings that sessions keep none of.
+    fn values(&self) -> BTreeMap<String, String> {
+        let mut values: BTreeMap<String, String> = ACCEPTED
+            .iter()
+            .map(|definition| (definition.name.to_owned(), definition.default.to_owned()))
+            .collect();
+        values.extend(lock(&self.values).clone());
+        values
     }
 
     /// Changes a setting. Names with a dot that nobody defines are kept as they are, as PostgreSQL does.
@@ -62,14 +79,21 @@ impl Settings {
         Ok(())
     }
 
+    /// Changes a setting and what `RESET` goes back to: for what a session starts with.
+    ///
+    /// Errors: as [`Settings::set`].
+    pub fn start_with(&self, name: &str, value: &str) -> Result<()> {
+        let name = canonical(name);
+        let value = checked(&name, value)?;
+        lock(&self.defaults).insert(name.clone(), value.clone());
+        lock(&self.values).insert(name, value);
+        Ok(())
+    }
+
     /// Starts with the settings of a role over the server's. Those that are not good any more are left out.
-    pub(crate) fn adopt(&mut self, settings: &BTreeMap<String, String>) {
+    pub(crate) fn adopt(&self, settings: &BTreeMap<String, String>) {
         for (name, value) in settings {
-            let name = canonical(name);
-            if let Ok(value) = checked(&name, value) {
-                self.defaults.insert(name.clone(), value.clone());
-                lock(&self.values).insert(name, value);
-            }
+            let _not_good_any_more = self.start_with(name, value);
         }
     }
 
@@ -105,9 +129,10 @@ impl Settings {
     /// Sets a setting back to its default.
     pub fn reset(&self, name: &str) -> Result<()> {
         let name = canonical(name);
-        match self.defaults.get(&name) {
+        let default = lock(&self.defaults).get(&name).cloned();
+        match default {
             Some(value) => {
-                lock(&self.values).insert(name, value.clone());
+                lock(&self.values).insert(name, value);
                 Ok(())
             }
             None if lock(&self.values).remove(&name).is_some() => Ok(()),
@@ -117,11 +142,11 @@ impl Settings {
 
     /// Sets all settings back to their defaults.
     pub fn reset_all(&self) {
+        let mut reset = lock(&self.defaults).clone();
         let mut values = lock(&self.values);
         let is_read_only = |name: &String| {
             find(name).is_ok_and(|definition| matches!(definition.check, Check::ReadOnly))
         };
-        let mut reset = self.defaults.clone();
         let kept = values.iter().filter(|(name, _)| is_read_only(name));
         reset.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
         *values = reset;
@@ -129,33 +154,51 @@ impl Settings {
 
     /// All settings: name, value, description.
     pub fn all(&self) -> Vec<(String, String, String)> {
-        let values = lock(&self.values);
         let describe = |name: &str| find(name).map_or("", |definition| definition.description);
-        values
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone(), describe(name).to_owned()))
+        self.values()
+            .into_iter()
+            .map(|(name, value)| {
+                let description = describe(&name).to_owned();
+                (name, value, description)
+            })
             .collect()
     }
 
     /// All settings with what the catalogs tell of them.
     pub(crate) fn facts(&self) -> Vec<SettingFacts> {
-        let values = lock(&self.values);
-        let describe = |(name, value): (&String, &String)| {
-            let definition = find(name).ok();
-            let words: &'static [&'static str] = match definition.map(|found| &found.check) {
-                Some(Check::Words(words)) => words,
-                _ => &[],
+        let defaults = lock(&self.defaults).clone();
+        let describe = |(name, value): (String, String)| {
+            let definition = find(&name).ok();
+            let check = definition.map(|found| &found.check);
+            let built_in = definition.map_or("", |found| found.default);
+            let default = defaults.get(&name).map_or(built_in, String::as_str);
+            // A number is told without its unit, which is told apart.
+            let told = |text: &str| match check {
+                Some(Check::Quantity(unit, ..)) => unit
+                    .read(text)
+                    .map_or_else(|| text.to_owned(), |number| number.to_string()),
+                _ => text.to_owned(),
             };
             SettingFacts {
-                name: name.clone(),
-                value: value.clone(),
-                default: self.defaults.get(name).cloned().unwrap_or_default(),
+                value: told(&value),
+                default: told(default),
+                built_in: told(built_in),
                 description: definition.map_or("", |found| found.description),
-                can_be_set: !matches!(definition.map(|found| &found.check), Some(Check::ReadOnly)),
-                words,
+                can_be_set: !matches!(check, Some(Check::ReadOnly)),
+                kind: definition.map_or("string", |found| kind(found, &value)),
+                unit: match check {
+                    Some(Check::Quantity(unit, ..)) => unit.name(),
+                    _ => None,
+                },
+                range: check.and_then(range),
+                words: match check {
+                    Some(Check::Words(words)) => words,
+                    _ => &[],
+                },
+                name,
             }
         };
-        values.iter().map(describe).collect()
+        self.values().into_iter().map(describe).collect()
     }
 
     /// A setting that is a time, unless it is 0.
@@ -231,6 +274,29 @@ impl Settings {
         names
             .filter(|name| !name.is_empty() && name != "$user")
             .collect()
+    }
+}
+
+/// The kind of a setting, by PostgreSQL's words.
+fn kind(definition: &Definition, value: &str) -> &'static str {
+    match &definition.check {
+        Check::Switch => "bool",
+        Check::Words(_) => "enum",
+        Check::Quantity(..) | Check::Integer(_) => "integer",
+        Check::Real(..) => "real",
+        Check::ReadOnly if matches!(value, "on" | "off") => "bool",
+        Check::ReadOnly if value.parse::<i64>().is_ok() => "integer",
+        _ => "string",
+    }
+}
+
+/// The least and the most that a number may be.
+fn range(check: &Check) -> Option<(String, String)> {
+    match check {
+        Check::Quantity(_, least, most) => Some((least.to_string(), most.to_string())),
+        Check::Real(least, most) => Some((bound(*least), bound(*most))),
+        Check::Integer(least) => Some((least.to_string(), i64::MAX.to_string())),
+        _ => None,
     }
 }
 

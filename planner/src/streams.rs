@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::look_up_plan::Reads;
 use crate::measured::note_started;
 use crate::optimize::with_partitions;
-use crate::physical::{cancellable, warning_notice};
+use crate::physical::{cancellable, sent_rows, warning_notice};
 use crate::session::{Limits, Session, TablesRead};
 use crate::statement_clock::timed;
 use crate::statement_run::StatementControl;
@@ -48,6 +48,7 @@ pub(crate) async fn stream(
     };
     let (state, plan) = ready_to_plan(session, query, &query.state, parameters, control)?;
     let plan = state.create_physical_plan(&plan).await?;
+    let state = for_client(state, &plan)?;
     let (engine, bytes) = (&session.engine, session.settings().min_distributed_bytes());
     let rows = distributed::rows(&cluster, engine, &state, plan, bytes, &control.cancel);
     one_stream(session, query, Box::pin(rows).await?, control)
@@ -69,6 +70,7 @@ pub(crate) async fn stream_of_optimized(
     }
     let planner = Arc::clone(state.query_planner());
     let physical = planner.create_physical_plan(&plan, &state).await?;
+    let state = for_client(state, &physical)?;
     let physical = cancellable(physical, &control.cancel)?;
     let task = Arc::new(TaskContext::from(&state));
     one_stream(session, query, execute_stream(physical, task)?, control)
@@ -276,7 +278,18 @@ async fn physical(
 ) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>)> {
     let (state, plan) = ready_to_plan(session, query, state, parameters, control)?;
     let physical = crate::physical::ready(&state, &plan).await?;
+    let state = for_client(state, &physical)?;
     Ok((physical, Arc::new(TaskContext::from(&state))))
+}
+
+/// The state that runs a plan whose rows a client reads.
+fn for_client(mut state: SessionState, plan: &Arc<dyn ExecutionPlan>) -> Result<SessionState> {
+    let n_rows = sent_rows(plan)?;
+    if n_rows < state.config().batch_size() {
+        let config = state.config().clone();
+        *state.config_mut() = config.with_batch_size(n_rows);
+    }
+    Ok(state)
 }
 
 /// The query with its parameters, and the state that plans it for its statement.

@@ -90,6 +90,22 @@ impl AuspexDialect {
 
 const POSTGRES: PostgreSqlDialect = PostgreSqlDialect {};
 
+/// Key words of other dialects, and of PostgreSQL in other places, that may name a column or a table without AS.
+const FREE_WORDS: [Keyword; 12] = [
+    Keyword::CLUSTER,
+    Keyword::CONNECT,
+    Keyword::DISTRIBUTE,
+    Keyword::FORMAT,
+    Keyword::GLOBAL,
+    Keyword::OPEN,
+    Keyword::SAMPLE,
+    Keyword::SETTINGS,
+    Keyword::SORT,
+    Keyword::START,
+    Keyword::TOP,
+    Keyword::VIEW,
+];
+
 impl SqlDialect for AuspexDialect {
     /// sqlparser asks in places for the type of the dialect: it must answer as PostgreSQL.
     fn dialect(&self) -> TypeId {
@@ -139,11 +155,12 @@ impl SqlDialect for AuspexDialect {
     }
     /// `SELECT 1 ON CONFLICT …`: the word is reserved in PostgreSQL.
     fn is_column_alias(&self, kw: &Keyword, parser: &mut Parser) -> bool {
-        *kw != Keyword::ON && POSTGRES.is_column_alias(kw, parser)
+        let is_alias = FREE_WORDS.contains(kw) || POSTGRES.is_column_alias(kw, parser);
+        *kw != Keyword::ON && is_alias
     }
     /// `FROM t view`: of the words that sqlparser reserves, this one is none of PostgreSQL's.
     fn is_table_alias(&self, kw: &Keyword, parser: &mut Parser) -> bool {
-        *kw == Keyword::VIEW || POSTGRES.is_table_alias(kw, parser)
+        FREE_WORDS.contains(kw) || POSTGRES.is_table_alias(kw, parser)
     }
     fn is_custom_operator_part(&self, ch: char) -> bool {
         ch != '`' && POSTGRES.is_custom_operator_part(ch)

@@ -57,6 +57,8 @@ pub enum ParseErrorKind {
     },
     /// Recognised, but not supported.
     Unsupported(String),
+    /// What PostgreSQL has, too, and lets nobody use unless it is switched on.
+    Disabled(&'static str),
     /// A parameter, as written, whose number none can have.
     NoSuchParameter(String),
     /// A name that only the engine may write.
@@ -85,6 +87,7 @@ impl fmt::Display for ParseErrorKind {
                 write!(f, "value \"{value}\" is out of range, expected {expected}")
             }
             Self::Unsupported(what) => write!(f, "{what} is not supported"),
+            Self::Disabled(what) => write!(f, "{what} are disabled"),
             Self::NoSuchParameter(name) => write!(f, "there is no parameter {name}"),
             Self::InvalidName(name) => write!(f, "invalid name \"{}\"", name.escape_default()),
             Self::TooDeep => f.write_str("statement is nested too deeply"),
@@ -105,6 +108,7 @@ impl ParseError {
     pub fn sqlstate(&self) -> &'static str {
         match self.kind {
             ParseErrorKind::Unsupported(_) => "0A000",
+            ParseErrorKind::Disabled(_) => "55000",
             ParseErrorKind::TooDeep => "54001",
             ParseErrorKind::NoSuchParameter(_) => "42P02",
             ParseErrorKind::InvalidName(_) => "42602",

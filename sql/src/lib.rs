@@ -11,7 +11,7 @@
 //! - `dialect`: what a session may ask for, and how sqlparser is told.
 //! - `googlesql`: which statements are read as GoogleSQL, and the quotes, names and types that are rewritten.
 //! - `model_forms`: `MODEL m`, `TABLE t`, `PREDICT(m USING …)`, `(PREDICT m ON t)` inside ordinary SQL.
-//! - `postgres_forms`, `between_symmetric`, `rows_from`, `nested_joins`, `record_columns`: forms that sqlparser lacks; `written`: a tree with them as text.
+//! - `postgres_forms`, `assigned_parts`, `between_symmetric`, `rows_from`, `nested_joins`, `record_columns`, `frame_forms`, `variadic`: forms that sqlparser lacks; `written`: a tree with them as text.
 //! - `reference`: names of models and versions.
 //! - `parser`: one module per family of statements; `parser::sql` hands the rest to DataFusion.
 //! - `function`: calls of model functions in the parsed tree.
@@ -21,6 +21,7 @@
 //! **Invariant:** every span in the tree, sqlparser's included, is a byte range of the parsed text ([`span_of`]).
 
 mod access_statement;
+mod assigned_parts;
 mod between_symmetric;
 mod copied_tables;
 mod copy_forms;
@@ -28,6 +29,7 @@ mod dialect;
 mod do_statement;
 mod domain_statement;
 mod error;
+mod frame_forms;
 mod function;
 mod googlesql;
 mod lexer;
@@ -48,6 +50,7 @@ mod sequence_statement;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod variadic;
 mod view_options;
 mod written;
 
@@ -55,6 +58,7 @@ pub use access_statement::{
     AlterOwner, DefaultPrivileges, Grant, PrivilegeKind, PrivilegeObjects, RoleName, RoleOptions,
     RoleStatement, Secret,
 };
+pub use assigned_parts::ASSIGNED_PART;
 pub use copied_tables::LIKE_PARTS;
 pub use copy_forms::{COPY_CONDITION, EVERY_COPY_COLUMN, HEADER_MATCH};
 pub use dialect::Dialect;
@@ -71,7 +75,7 @@ pub use postgres_forms::{
 };
 pub use private_names::PRIVATE;
 pub use record_columns::{RECORD_COLUMNS, is_record_columns};
-pub use redact::{redacted, redacted_start};
+pub use redact::{redacted, redacted_start, redacted_unparsed};
 pub use redact_urls::without_url_secrets;
 pub use reference::parse_model_ref;
 pub use rows_from::ROWS_FROM;
@@ -83,4 +87,5 @@ pub use statement::{
     ParsedStatement, Restore, RestorePoint, SourceQuery, Span, Statement, Train, TrainRows,
     TrainingSource, TypedName, Vacuum, VersionRef, Word,
 };
+pub use variadic::variadic_array;
 pub use written::written;

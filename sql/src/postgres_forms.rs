@@ -1,6 +1,6 @@
 //! Forms of PostgreSQL and Delta Lake that sqlparser lacks, settled on the tokens: `TABLE t`, `int8 ARRAY`, `ABORT`,
 //! `OPERATOR(pg_catalog.=) ANY`, `OVERRIDING SYSTEM VALUE`, `DROP IDENTITY`, the short actions of MERGE,
-//! `UNSET TBLPROPERTIES`, `ROLLUP ((a)::text)`, `RANGE '1 day'::interval PRECEDING`, `COMMENT ON … IS $$text$$`.
+//! `substring(a SIMILAR b ESCAPE c)`, `UNSET TBLPROPERTIES`, `ROLLUP ((a)::text)`, `COMMENT ON … IS $$text$$`.
 //!
 //! In: tokens of one statement; out: tokens that read as the same. Rewritten tokens keep the place of what they replace.
 
@@ -14,7 +14,8 @@ pub(crate) fn settle(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     quote_dollar_texts(&mut tokens);
     let tokens = merge_actions(dropped_identities(abort(operators(tokens))));
     let tokens = versions_first(unset_properties(tokens));
-    let tokens = frame_bounds(grouping_elements(tokens));
+    let tokens = grouping_elements(tokens);
+    let tokens = similar_parts(tokens);
     trimmed(overriding(identity_options(array_types(table(tokens)))))
 }
 
@@ -100,7 +101,7 @@ fn grouping_elements(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 }
 
 /// The first token and the end of each element of a list that ends before a token.
-fn elements(tokens: &[TokenWithSpan], from: usize, end: usize) -> Vec<(usize, usize)> {
+pub(crate) fn elements(tokens: &[TokenWithSpan], from: usize, end: usize) -> Vec<(usize, usize)> {
     let mut elements = Vec::new();
     let (mut first, mut depth) = (from, 0_usize);
     for (at, token) in tokens.iter().enumerate().take(end).skip(from) {
@@ -116,26 +117,6 @@ fn elements(tokens: &[TokenWithSpan], from: usize, end: usize) -> Vec<(usize, us
     }
     elements.push((first, end));
     elements
-}
-
-/// `RANGE '1 day'::interval PRECEDING`: sqlparser takes the text for the interval that it is.
-fn frame_bounds(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let is_one = |tokens: &[TokenWithSpan], at: usize| {
-        matches!(tokens[at].token, Token::SingleQuotedString(_))
-            && is_token(tokens, at + 1, &Token::DoubleColon)
-            && is_word(tokens.get(at + 2), "INTERVAL")
-            && ["PRECEDING", "FOLLOWING"]
-                .iter()
-                .any(|word| is_word(tokens.get(at + 3), word))
-    };
-    let mut at = 0;
-    while at < tokens.len() {
-        if is_one(&tokens, at) {
-            tokens.drain(at + 1..at + 3);
-        }
-        at += 1;
-    }
-    tokens
 }
 
 /// `ABORT` as the `ROLLBACK` that it is.
@@ -302,11 +283,44 @@ fn overriding(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     tokens
 }
 
-fn made(token: Token, at: &TokenWithSpan) -> TokenWithSpan {
+pub(crate) fn made(token: Token, at: &TokenWithSpan) -> TokenWithSpan {
     TokenWithSpan {
         token,
         span: at.span,
     }
+}
+
+/// `substring(a SIMILAR b ESCAPE c)` is `substring(a FROM b FOR c)`.
+fn similar_parts(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    for at in 0..tokens.len() {
+        if !is_word(tokens.get(at), "SUBSTRING") {
+            continue;
+        }
+        let Some(close) = closing(&tokens, at + 1) else {
+            continue;
+        };
+        let mut depth = 0_usize;
+        let mut words = Vec::new();
+        for (place, token) in tokens.iter().enumerate().take(close).skip(at + 2) {
+            match token.token {
+                Token::LParen => depth += 1,
+                Token::RParen => depth = depth.saturating_sub(1),
+                _ if depth > 0 => {}
+                _ if is_word(Some(token), "SIMILAR") || is_word(Some(token), "ESCAPE") => {
+                    words.push(place);
+                }
+                _ => {}
+            }
+        }
+        if let [similar, escape] = words.as_slice()
+            && is_word(tokens.get(*similar), "SIMILAR")
+            && !is_word(tokens.get(similar + 1), "TO")
+        {
+            tokens[*similar].token = Token::make_keyword("FROM");
+            tokens[*escape].token = Token::make_keyword("FOR");
+        }
+    }
+    tokens
 }
 
 /// `TABLE t` is `SELECT * FROM t`.

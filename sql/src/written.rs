@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{Expr, TableFactor, VisitMut, VisitorMut};
 
-use crate::{between_symmetric, record_columns, rows_from};
+use crate::{between_symmetric, record_columns, rows_from, variadic};
 
 /// The text of a tree.
 pub fn written<T: Clone + Display + VisitMut>(tree: &T) -> String {
@@ -26,6 +26,7 @@ impl VisitorMut for Forms {
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         between_symmetric::write(expr);
         record_columns::write(expr);
+        variadic::write(expr);
         ControlFlow::Continue(())
     }
 
@@ -54,6 +55,10 @@ mod tests {
             (
                 "SELECT 1 WHERE a IN (SELECT b FROM ROWS FROM (f(1)) AS r (b))",
                 "ROWS FROM(f(1)) AS r",
+            ),
+            (
+                "SELECT concat_ws(',', VARIADIC ARRAY[a, f(VARIADIC b)])",
+                "concat_ws(',', VARIADIC ARRAY[a, f(VARIADIC b)])",
             ),
             (
                 "SELECT x BETWEEN SYMMETRIC (a AND b) AND c AND d",

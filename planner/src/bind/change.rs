@@ -8,16 +8,19 @@ use std::sync::Arc;
 
 use auspex_storage::{CHANGE_COLUMNS, FILE_COLUMN, ROW_COLUMN, Repeated, Rewrite, RowAction};
 use auspex_storage::{Error as StorageError, Key, OnConflict, TableShape};
+use datafusion::arrow::datatypes::FieldRef;
 use datafusion::sql::sqlparser::ast::{
     self, Assignment, AssignmentTarget, Expr, Ident, ObjectName, TableFactor, TableWithJoins,
 };
 
+use super::assigned_parts::Part;
 use super::assignments;
 use super::column_rules::{
     as_table_rows, column_place, default_of, generated_value, is_computed, is_default, value_for,
 };
 use super::hidden_columns::hidden;
 use super::insert::{Overriding, overriding};
+use super::plan_limits::too_complex;
 use super::returning::Returning;
 use super::returning_relations::merge_items;
 use super::view_columns::ViewColumns;
@@ -250,6 +253,16 @@ pub(crate) fn changed_table(statement: &ast::Statement) -> Option<Vec<String>> {
     Some(name)
 }
 
+/// The new value of a column.
+enum New {
+    Whole(Expr),
+    /// What it is, with so many parts that are assigned.
+    Parts(Expr, usize),
+}
+
+/// How many parts of a column may be assigned: each is put into what those before it leave.
+const MAX_PARTS: usize = 250;
+
 /// What the parts of a statement need to know of the table that it changes.
 pub(super) struct Target<'a> {
     pub(super) shape: &'a TableShape,
@@ -282,28 +295,43 @@ impl Target<'_> {
     /// The new values of a row: what is assigned, else what is there.
     pub(super) fn updated(&self, assignments: &[Assignment]) -> Result<Vec<Expr>> {
         let columns = self.shape.columns().iter();
-        let mut values: Vec<Option<Expr>> = columns.map(|_| None).collect();
+        let mut values: Vec<Option<New>> = columns.map(|_| None).collect();
         for assignment in assignments {
             for (name, value) in pairs(assignment)? {
                 let idx = self.place(&name)?;
                 let field = &self.shape.columns()[idx];
-                if values[idx].is_some() {
-                    let message = format!("multiple assignments to same column \"{name}\"");
-                    return Err(Error::invalid("42601", message, None));
-                }
-                values[idx] = Some(match is_default(&value) {
-                    true => value_for(default_of(self.shape, field)?, field),
-                    false if is_computed(self.shape, field) => {
+                let before = values[idx].take();
+                values[idx] = Some(match (Part::of(&value), before) {
+                    (Some(_), _) if is_computed(self.shape, field) => {
                         return Err(generated_value(field.name(), true));
                     }
-                    false => assignments::given_value(value, field),
+                    (Some(part), None) => {
+                        New::Parts(part.put(self.column(field.name()), field)?, 1)
+                    }
+                    (Some(_), Some(New::Parts(_, MAX_PARTS))) => return Err(too_complex()),
+                    (Some(part), Some(New::Parts(before, n_parts))) => {
+                        New::Parts(part.put(before, field)?, n_parts + 1)
+                    }
+                    (_, Some(_)) => {
+                        let message = format!("multiple assignments to same column \"{name}\"");
+                        return Err(Error::invalid("42601", message, None));
+                    }
+                    (None, None) if is_default(&value) => {
+                        New::Whole(value_for(default_of(self.shape, field)?, field))
+                    }
+                    (None, None) if is_computed(self.shape, field) => {
+                        return Err(generated_value(field.name(), true));
+                    }
+                    (None, None) => New::Whole(assignments::given_value(value, field)),
                 });
             }
         }
         let columns = self.shape.columns().iter().zip(values);
-        Ok(columns
-            .map(|(field, value)| value.unwrap_or_else(|| self.column(field.name())))
-            .collect())
+        let value = |(field, value): (&FieldRef, Option<New>)| match value {
+            Some(New::Whole(value) | New::Parts(value, _)) => value,
+            None => self.column(field.name()),
+        };
+        Ok(columns.map(value).collect())
     }
 }
 

@@ -17,6 +17,7 @@ use datafusion::sql::sqlparser::ast::{
     UpdateTableFromKind, Visit,
 };
 
+use super::assigned_parts::Part;
 use super::change::{Change, alone, last, pairs, table_factor};
 use super::column_rules::is_default;
 use super::hidden_columns::WholeRows;
@@ -119,10 +120,12 @@ impl Change {
         match self {
             Change::Update(update) => {
                 for assignment in &update.assignments {
-                    let values = pairs(assignment)?.into_iter().map(|(_, value)| value);
-                    parts
-                        .values
-                        .extend(values.filter(|value| !is_default(value)));
+                    let values = pairs(assignment)?.into_iter();
+                    let read = values.flat_map(|(_, value)| {
+                        let read = Part::of(&value).map(|part| part.read());
+                        read.unwrap_or_else(|| vec![value])
+                    });
+                    parts.values.extend(read.filter(|value| !is_default(value)));
                 }
                 parts.condition.clone_from(&update.selection);
                 if let Some(

@@ -44,7 +44,7 @@ fn no_expression(text: &str) -> Error {
 
 /// An expression of a definition over columns, which means what it would mean in a statement.
 pub(crate) fn defined_expr(state: &SessionState, text: &str, columns: &DFSchema) -> Result<Expr> {
-    planned(state, parsed(state, text)?, columns)
+    planned(state, parsed(text)?, columns)
 }
 
 /// The same of what a definition gives a column: a number for a numeric has all the digits that are written.
@@ -54,7 +54,7 @@ pub(crate) fn defined_value(
     column: &Field,
     columns: &DFSchema,
 ) -> Result<Expr> {
-    planned(state, in_full(parsed(state, text)?, column), columns)
+    planned(state, in_full(parsed(text)?, column), columns)
 }
 
 /// A number for a column of numerics as one of its type: all its digits are seen where it is cast.
@@ -66,10 +66,11 @@ fn in_full(expr: ast::Expr, column: &Field) -> ast::Expr {
     }
 }
 
-/// The syntax tree of a text in a definition.
-fn parsed(state: &SessionState, text: &str) -> Result<ast::Expr> {
-    let dialect = state.config().options().sql_parser.dialect;
-    Ok(state.sql_to_expr(text, &dialect)?)
+/// The syntax tree of a text in a definition, which other engines may have written.
+fn parsed(text: &str) -> Result<ast::Expr> {
+    let query = format!("SELECT {text}");
+    let query = auspex_sql::parse_query(&query, auspex_sql::Dialect::Auto)?;
+    only_item(*query).ok_or_else(|| no_expression(text))
 }
 
 /// Prepares an expression as the only item of a query over the columns.

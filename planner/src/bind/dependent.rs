@@ -1,5 +1,6 @@
 //! Subqueries that use columns of the query around them in ways that the planner's own rules do not know: comparisons
 //! other than `=`, `ORDER BY … LIMIT` for each outer row, and subqueries in sorts, aggregates, windows and conditions of joins.
+//! On a cluster those there that use no outer columns are among them.
 //!
 //! In: a bound plan; out: the same rows without these subqueries. The distinct values of the outer columns that a subquery
 //! uses are its *domain*; the subquery is computed once for each of them (`pushed`), and what it gives is joined to the
@@ -141,8 +142,9 @@ fn query_of(expr: &Expr) -> Option<&Subquery> {
     }
 }
 
-/// Whether an expression of a node is a subquery that the planner's rules leave.
-fn is_left(node: &LogicalPlan, expr: &Expr) -> bool {
+/// Whether an expression of a node is a subquery that the planner's rules leave. One for a value that reads no outer columns
+/// is asked apart from the rows, but on a cluster: there they join it as any other.
+fn is_left(node: &LogicalPlan, expr: &Expr, state: &SessionState) -> bool {
     let Some(query) = query_of(expr) else {
         return false;
     };
@@ -154,7 +156,9 @@ fn is_left(node: &LogicalPlan, expr: &Expr) -> bool {
         _ => false,
     };
     if outer.is_empty() {
-        return !is_value && !is_joined;
+        let options = &state.config().options().optimizer;
+        let is_apart = is_value && options.enable_physical_uncorrelated_scalar_subquery;
+        return !is_apart && !is_joined;
     }
     let [input] = node.inputs()[..] else {
         return true;
@@ -168,10 +172,10 @@ fn is_left(node: &LogicalPlan, expr: &Expr) -> bool {
 }
 
 /// Whether some expression of a node has a subquery that the planner's rules leave.
-fn has_left(node: &LogicalPlan) -> bool {
+fn has_left(node: &LogicalPlan, state: &SessionState) -> bool {
     let mut found = false;
     for expr in node.expressions() {
-        let exists = expr.exists(|expr| Ok(is_left(node, expr)));
+        let exists = expr.exists(|expr| Ok(is_left(node, expr, state)));
         found |= exists.unwrap_or(false);
     }
     found
@@ -189,7 +193,7 @@ fn valued(
         _ => return Ok(Transformed::no(node)),
     };
     let told = unknown_in::told(node)?;
-    if !has_left(&told.data) {
+    if !has_left(&told.data, state) {
         return Ok(told);
     }
     let (node, is_told) = (told.data, told.transformed);
@@ -202,7 +206,7 @@ fn valued(
     let mut exprs = Vec::new();
     for expr in node.expressions() {
         let name = names.save(&expr);
-        let expr = outer.replaced(expr, |expr| is_left(&node, expr))?;
+        let expr = outer.replaced(expr, |expr| is_left(&node, expr, state))?;
         exprs.push(match is_sort {
             true => expr,
             false => name.restore(expr),
@@ -226,12 +230,12 @@ fn sorted(sort: Sort, numbers: &Numbers, state: &SessionState) -> Result<Transfo
     let LogicalPlan::Projection(selected) = sort.input.as_ref() else {
         return valued(node, numbers, state);
     };
-    if !has_left(&node) {
+    if !has_left(&node, state) {
         return Ok(Transformed::no(node));
     }
     let below = selected.input.schema();
     let is_below = |expr: &Expr| {
-        let query = query_of(expr).filter(|_| is_left(&node, expr));
+        let query = query_of(expr).filter(|_| is_left(&node, expr, state));
         query.is_some_and(|query| has_all(below, &outer_columns(&query.subquery)))
     };
     let mut outer = Outer::new(selected.input.as_ref().clone(), numbers, state);
@@ -255,31 +259,33 @@ fn sorted(sort: Sort, numbers: &Numbers, state: &SessionState) -> Result<Transfo
     Ok(Transformed::yes(project(sorted, plain(columns).collect())?))
 }
 
-/// A join whose condition asks subqueries. Those of an inner join stand in a filter behind it; the others are computed of
-/// the side whose columns they use.
+/// A join whose condition asks subqueries. Those of an inner join stand in a filter behind it, but for one value that is the
+/// same for all rows; the others are computed of the side whose columns they use.
 fn condition(
     mut join: Join,
     numbers: &Numbers,
     state: &SessionState,
 ) -> Result<Transformed<LogicalPlan>> {
     let node = LogicalPlan::Join(join.clone());
-    if join.filter.is_none() || !has_left(&node) {
+    if join.filter.is_none() || !has_left(&node, state) {
         return Ok(Transformed::no(node));
     }
     let conditions = join.filter.take().map(split_conjunction_owned);
-    let conditions = conditions.unwrap_or_default();
+    let mut conditions = conditions.unwrap_or_default();
     if join.join_type == JoinType::Inner {
-        let asks = |expr: &Expr| expr.exists(|expr| Ok(is_left(&node, expr)));
+        let asks = |expr: &Expr| {
+            expr.exists(|expr| Ok(is_left(&node, expr, state) && !is_one_value(expr)))
+        };
         let (behind, within): (Vec<Expr>, Vec<Expr>) = conditions
             .into_iter()
             .partition(|expr| asks(expr).unwrap_or(false));
-        join.filter = conjunction(within);
-        let joined = LogicalPlan::Join(join);
-        let Some(behind) = conjunction(behind) else {
-            return Ok(Transformed::no(joined));
-        };
-        let filter = LogicalPlan::Filter(Filter::try_new(behind, Arc::new(joined))?);
-        return Ok(Transformed::yes(valued(filter, numbers, state)?.data));
+        if let Some(behind) = conjunction(behind) {
+            join.filter = conjunction(within);
+            let joined = condition(join, numbers, state)?.data;
+            let filter = LogicalPlan::Filter(Filter::try_new(behind, Arc::new(joined))?);
+            return Ok(Transformed::yes(valued(filter, numbers, state)?.data));
+        }
+        conditions = within;
     }
     let mut sides =
         [&join.left, &join.right].map(|side| Outer::new(side.as_ref().clone(), numbers, state));
@@ -290,7 +296,7 @@ fn condition(
             .zip([join.left.schema(), join.right.schema()])
         {
             expr = side.replaced(expr, |expr| {
-                let query = query_of(expr).filter(|_| is_left(&node, expr));
+                let query = query_of(expr).filter(|_| is_left(&node, expr, state));
                 query.is_some_and(|query| has_all(schema, &outer_columns(&query.subquery)))
             })?;
         }
@@ -310,6 +316,11 @@ fn condition(
     )?;
     let joined = project(LogicalPlan::Join(joined), plain(columns).collect())?;
     Ok(Transformed::yes(joined))
+}
+
+/// Whether an expression is a subquery that gives all rows one value.
+fn is_one_value(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarSubquery(query) if outer_columns(&query.subquery).is_empty())
 }
 
 /// Rows to which values of subqueries are joined.

@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use auspex_storage::{DomainType, TableShape};
+use auspex_storage::{CatalogState, DomainType, TableShape};
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::common::{Column, DFSchema, ScalarValue};
@@ -23,21 +23,34 @@ use crate::session::Session;
 /// What conditions call the value that they are about.
 pub(crate) const VALUE: &str = "value";
 
-/// Makes a type that is a domain's name the type that the domain is made of; returns the domain.
+/// Makes a type that is a domain's name the type that the domain is made of; returns the domain. Error: it is an array of
+/// one, whose elements nobody looks at.
 pub(crate) fn settle_domain(
     session: &Session,
     data_type: &mut ast::DataType,
 ) -> Result<Option<DomainType>> {
-    let ast::DataType::Custom(name, modifiers) = &*data_type else {
-        return Ok(None);
+    let (name, modifiers) = match &*data_type {
+        ast::DataType::Custom(name, modifiers) => (name, modifiers),
+        ast::DataType::Array(
+            ast::ArrayElemTypeDef::SquareBracket(element, _)
+            | ast::ArrayElemTypeDef::AngleBracket(element),
+        ) => {
+            return match settle_domain(session, &mut element.as_ref().clone())? {
+                Some(_) => Err(Error::unsupported("an array of a domain")),
+                None => Ok(None),
+            };
+        }
+        _ => return Ok(None),
     };
     let entry = match modifiers.is_empty() {
         true => session.domain_entry(&name_parts(name)),
         false => None,
     };
-    let Some(domain) = entry.and_then(|entry| DomainType::of_entry(&entry)) else {
+    let catalog = session.seen_catalog();
+    let Some(domain) = entry.and_then(|entry| DomainType::of_entry(&entry, &catalog)) else {
         return Ok(None);
     };
+    note_levels(&catalog, &domain);
     let base = &domain.definition.base;
     match parse_expr(&format!("CAST(NULL AS {base})"))? {
         ast::Expr::Cast {
@@ -70,11 +83,11 @@ fn looked_at(value: &ast::Expr, domain: &DomainType, given: ast::Expr) -> Result
     let text = |value: ast::Value| ast::Expr::Value(value.with_empty_span());
     let named = |name: &str| text(ast::Value::SingleQuotedString(name.to_owned()));
     let mut args = vec![given, named(&domain.name)];
-    if domain.definition.not_null {
+    if domain.is_not_null() {
         let is_given = ast::Expr::IsNotNull(Box::new(value.clone()));
         args.extend([is_given, text(ast::Value::Null)]);
     }
-    for (name, condition) in &domain.definition.checks {
+    for (name, condition) in domain.checks() {
         args.extend([condition_of(condition, value)?, named(name)]);
     }
     Ok(spelt_in_domain(args))
@@ -110,10 +123,10 @@ pub(super) fn domain_checks(
         let value = Schema::new(vec![marked.as_ref().clone().with_name(VALUE)]);
         let value = DFSchema::try_from(value)?;
         let mut args = vec![lit(true), lit(domain.name.clone())];
-        if domain.definition.not_null {
+        if domain.is_not_null() {
             args.extend([column.clone().is_not_null(), lit(ScalarValue::Utf8(None))]);
         }
-        for (name, condition) in &domain.definition.checks {
+        for (name, condition) in domain.checks() {
             let holds = defined_expr(state, condition, &value)?;
             let holds = holds.cast_to(&DataType::Boolean, &value)?;
             let of_column = holds.transform(|expr| {
@@ -134,10 +147,18 @@ pub(super) fn domain_checks(
 /// Says that the statement that is being bound stands on the domains of these columns: rules that change later belong to
 /// another plan.
 pub(crate) fn note_domains(session: &Session, shape: &TableShape) {
-    let catalog = session.engine.catalog.state();
+    let catalog = session.seen_catalog();
     for field in shape.columns() {
-        let domain = shape.domain_of(field);
-        if let Some(entry) = domain.and_then(|domain| catalog.by_id(&domain.id)) {
+        if let Some(domain) = shape.domain_of(field) {
+            note_levels(&catalog, &domain);
+        }
+    }
+}
+
+/// Says the same of a domain and what it is made of.
+fn note_levels(catalog: &CatalogState, domain: &DomainType) {
+    for level in domain.levels() {
+        if let Some(entry) = catalog.by_id(&level.id) {
             Named::note(&entry.schema, &entry.name, Some(entry));
         }
     }

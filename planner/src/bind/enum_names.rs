@@ -106,7 +106,7 @@ pub(crate) fn settle_type(session: &Session, data_type: &mut DataType) {
 /// Says that the statement that is being bound stands on the enums of these columns: labels that are added later belong to
 /// another plan.
 pub(crate) fn note_enums(session: &Session, columns: &Schema) {
-    let catalog = session.engine.catalog.state();
+    let catalog = session.seen_catalog();
     for field in columns.fields() {
         let known = EnumType::of_elements(field);
         if let Some(entry) = known.and_then(|known| catalog.by_id(&known.id)) {

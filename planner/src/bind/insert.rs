@@ -21,9 +21,10 @@ use super::column_rules::{
     is_default, row_checks, value_for,
 };
 use super::domains::note_domains;
+use super::plain_rows::plain_rows;
 use super::returning::{ReturnedTable, Returning, bind_returning};
 use super::returning_relations::Others;
-use super::{BoundQuery, GivenTables, bind_sql_with};
+use super::{BoundQuery, GivenTables, ViewTarget, bind_sql_with};
 use crate::access::as_writer;
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
@@ -85,31 +86,25 @@ async fn bind_once(
     let (table, view) = Box::pin(table_of_insert(session, insert, &parts)).await?;
     let relation = parts.last().cloned().unwrap_or_default();
     let shape = session.tables().shape(&table.id).await?;
-    let mut insert = insert.clone();
     // RETURNING alone names the table.
-    let alias = insert.table_alias.take().map(|alias| alias.alias);
+    let alias = insert.table_alias.as_ref().map(|alias| alias.alias.clone());
     let alias = alias.unwrap_or_else(|| Ident::with_quote('"', relation.as_str()));
-    let returning = match insert.returning.take() {
+    let returning = match &insert.returning {
         Some(items) => {
             let table = ReturnedTable {
                 shape: &shape,
                 alias: &alias,
                 view: view.as_ref(),
             };
-            Some(bind_returning(session, &items, table, Others::default()).await?)
+            Some(bind_returning(session, items, table, Others::default()).await?)
         }
         None => None,
     };
-    if let Some(view) = &view {
-        view.settle_insert(&mut insert, &table, &shape)?;
-    }
-    let columns = columns_of(&mut insert, &shape, &relation)?;
-    // The planner opens the target of VALUES to learn its columns, which is no reading of its rows.
-    let target = (!reads_relations(&insert)).then(|| table.id.clone());
     let source = insert.source.as_ref();
     let is_values = source.is_none_or(|source| matches!(source.body.as_ref(), SetExpr::Values(_)));
-    let planning = Box::pin(plan(session, insert, &shape, columns, given));
-    let (query, columns) = as_writer(target, planning).await?;
+    let target = (&table, view.as_ref(), &shape, relation.as_str());
+    let planning = source_rows(session, insert, target, given);
+    let (query, columns) = Box::pin(planning).await?;
     let state = Arc::clone(&query.state);
     check_columns(&query.plan, &shape, &relation)?;
     let filled = filled(&query, &shape, columns.as_deref(), is_values)?;
@@ -143,6 +138,32 @@ async fn bind_once(
             ..query.rest
         },
     })
+}
+
+/// The rows that the source gives, and the columns that it fills, in its order; `None`: all.
+async fn source_rows(
+    session: &Arc<Session>,
+    insert: &ast::Insert,
+    (table, view, shape, relation): (&Arc<CatalogEntry>, Option<&ViewTarget>, &TableShape, &str),
+    given: GivenTables,
+) -> Result<(Planned, Option<Vec<usize>>)> {
+    if view.is_none() {
+        let places = column_places(insert, shape, relation)?;
+        if let Some((rows, places)) = plain_rows(session, insert, shape, places)? {
+            return from_query(rows, shape, Some(places), false);
+        }
+    }
+    let mut insert = insert.clone();
+    insert.table_alias = None;
+    insert.returning = None;
+    if let Some(view) = view {
+        view.settle_insert(&mut insert, table, shape)?;
+    }
+    let columns = columns_of(&mut insert, shape, relation)?;
+    // The planner opens the target of VALUES to learn its columns, which is no reading of its rows.
+    let target = (!reads_relations(&insert)).then(|| table.id.clone());
+    let planning = Box::pin(plan(session, insert, shape, columns, given));
+    as_writer(target, planning).await
 }
 
 /// Fails if a plan has other columns than the definition that was read before it.
@@ -240,9 +261,11 @@ async fn plan(
     given: GivenTables,
 ) -> Result<(Planned, Option<Vec<usize>>)> {
     let state = session.state(None);
-    let source = insert.source.clone();
-    match source {
-        Some(mut source) if !matches!(source.body.as_ref(), SetExpr::Values(_)) => {
+    let query = insert
+        .source
+        .take_if(|source| !matches!(source.body.as_ref(), SetExpr::Values(_)));
+    match query {
+        Some(mut source) => {
             type_parameters(&mut source, shape, columns.as_deref());
             let statement = ast::Statement::Query(source);
             // The rows of COPY have the types of their file.
@@ -250,7 +273,7 @@ async fn plan(
             let query = bind_sql_with(session, statement, state, given).await?;
             from_query(query, shape, columns, is_checked)
         }
-        _ => {
+        None => {
             let places = columns
                 .clone()
                 .unwrap_or_else(|| (0..shape.columns().len()).collect());
@@ -399,26 +422,35 @@ fn first_default(shape: &TableShape) -> Result<Box<ast::Query>> {
     Ok(query?)
 }
 
+/// The places of the columns that an INSERT names; `None`: it names none.
+fn column_places(
+    insert: &ast::Insert,
+    shape: &TableShape,
+    relation: &str,
+) -> Result<Option<Vec<usize>>> {
+    if insert.columns.is_empty() {
+        return Ok(None);
+    }
+    let mut places = Vec::with_capacity(insert.columns.len());
+    for name in &insert.columns {
+        let name = name_parts(name).pop().unwrap_or_default();
+        let place = column_place(shape, &name, relation)?;
+        if places.contains(&place) {
+            let message = format!("column \"{name}\" specified more than once");
+            return Err(Error::invalid("42701", message, None));
+        }
+        places.push(place);
+    }
+    Ok(Some(places))
+}
+
 /// The columns that the source fills, in its order; `None`: all. Puts defaults in the place of the word `DEFAULT`.
 fn columns_of(
     insert: &mut ast::Insert,
     shape: &TableShape,
     relation: &str,
 ) -> Result<Option<Vec<usize>>> {
-    let mut columns: Option<Vec<usize>> = None;
-    if !insert.columns.is_empty() {
-        let mut places = Vec::new();
-        for name in &insert.columns {
-            let name = name_parts(name).pop().unwrap_or_default();
-            let place = column_place(shape, &name, relation)?;
-            if places.contains(&place) {
-                let message = format!("column \"{name}\" specified more than once");
-                return Err(Error::invalid("42701", message, None));
-            }
-            places.push(place);
-        }
-        columns = Some(places);
-    }
+    let mut columns = column_places(insert, shape, relation)?;
     let overriding = overriding(insert);
     insert.partitioned = None;
     let generated = |field: &FieldRef| is_fixed(shape, field, overriding);

@@ -1,4 +1,4 @@
-//! Calls whose model or query is a parameter, tables whose version is one, and frames of windows whose size is one:
+//! Calls whose model or query is a parameter, tables whose version is one, and frames of windows whose size has one:
 //! `SELECT * FROM ml.predict($1, $2)`, `SELECT * FROM t VERSION AS OF $1`, `sum(x) OVER (ORDER BY y ROWS $1 PRECEDING)`.
 //!
 //! In: a statement; out: whether it can be bound only once the values are known, and then the statement with the values
@@ -11,11 +11,13 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{
-    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, NamedWindowExpr, ObjectName,
-    Select, TableFactor, TableVersion, TimezoneInfo, Value, VisitMut as _, VisitorMut, WindowFrame,
-    WindowFrameBound, WindowFrameUnits, WindowSpec, WindowType,
+    self, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, NamedWindowExpr,
+    ObjectName, Select, TableFactor, TableVersion, TimezoneInfo, Value, VisitMut as _, VisitorMut,
+    WindowFrameUnits, WindowSpec, WindowType,
 };
 
+use super::column_rules::cast_ast;
+use super::frame_sizes::sizes;
 use super::typed_values::is_declared;
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
@@ -230,21 +232,20 @@ impl Visit<'_> {
         let Some(frame) = &mut spec.window_frame else {
             return Ok(());
         };
-        let units = frame.units;
+        let is_range = frame.units == WindowFrameUnits::Range;
         let mut is_late = false;
-        for (end, size) in sizes(frame) {
-            let Some(place) = place_within(size) else {
-                continue;
+        for (_, size) in sizes(frame) {
+            if !is_range {
+                self.count(size);
+            }
+            let mut within = SizeParameters {
+                visit: self,
+                found: false,
             };
-            is_late = true;
-            self.n_parameters = self.n_parameters.max(place + 1);
-            if units != WindowFrameUnits::Range {
-                self.counts.push(place);
+            if let ControlFlow::Break(error) = size.visit(&mut within) {
+                return Err(error);
             }
-            if let Some(values) = self.values {
-                let value = values.get(place).unwrap_or(&ScalarValue::Null);
-                *size = size_of_frame(value, end, units)?;
-            }
+            is_late |= within.found;
         }
         self.has_frames |= is_late;
         if is_late && self.values.is_none() {
@@ -252,53 +253,84 @@ impl Visit<'_> {
         }
         Ok(())
     }
-}
 
-/// The place of a parameter, whatever type it is cast to: the frame says what it is.
-fn place_within(expr: &Expr) -> Option<usize> {
-    match expr {
-        Expr::Cast { expr, .. } | Expr::Nested(expr) => place_within(expr),
-        expr => place(expr),
-    }
-}
-
-/// The sizes of a frame, and which of its ends they are for.
-fn sizes(frame: &mut WindowFrame) -> impl Iterator<Item = (&'static str, &mut Expr)> {
-    let start = std::iter::once(("starting", &mut frame.start_bound));
-    let end = frame.end_bound.iter_mut().map(|bound| ("ending", bound));
-    start.chain(end).filter_map(|(end, bound)| match bound {
-        WindowFrameBound::Preceding(size) | WindowFrameBound::Following(size) => {
-            Some((end, size.as_deref_mut()?))
-        }
-        WindowFrameBound::CurrentRow => None,
-    })
-}
-
-/// The size of a frame as the planner reads it: a number, or the text of an interval.
-fn size_of_frame(value: &ScalarValue, end: &str, units: WindowFrameUnits) -> Result<Expr> {
-    let ScalarValue::Utf8(Some(text)) = value.cast_to(&DataType::Utf8)? else {
-        let message = format!("frame {end} offset must not be null");
-        return Err(Error::invalid("22004", message, None));
-    };
-    let is_number = value.data_type().is_numeric() || text.parse::<f64>().is_ok();
-    if is_number && text.starts_with('-') {
-        let message = match units {
-            WindowFrameUnits::Range => {
-                "invalid preceding or following size in window function".to_owned()
+    /// Notes the parameters that are a count of rows, or from which one is computed, whatever they are cast to.
+    fn count(&mut self, size: &Expr) {
+        match size {
+            size if place(size).is_some() => self.counts.extend(place(size)),
+            Expr::Cast { expr, .. } | Expr::Nested(expr) => self.count(expr),
+            Expr::BinaryOp { left, right, .. } => {
+                self.count(left);
+                self.count(right);
             }
-            _ => format!("frame {end} offset must not be negative"),
-        };
-        return Err(Error::invalid("22013", message, None));
+            _ => {}
+        }
     }
-    Ok(match is_number {
-        true => Expr::value(Value::Number(text, false)),
-        false => Expr::Interval(ast::Interval {
-            value: Box::new(Expr::value(Value::SingleQuotedString(text))),
-            leading_field: None,
-            leading_precision: None,
-            last_field: None,
-            fractional_seconds_precision: None,
-        }),
+}
+
+/// The parameters in the size of a frame, which may be any expression.
+struct SizeParameters<'a, 'b> {
+    visit: &'a mut Visit<'b>,
+    found: bool,
+}
+
+impl SizeParameters<'_, '_> {
+    fn parameter(&mut self, expr: &mut Expr, of: Use) -> ControlFlow<Error> {
+        let Some(place) = place(expr) else {
+            return ControlFlow::Continue(());
+        };
+        self.found = true;
+        self.visit.n_parameters = self.visit.n_parameters.max(place + 1);
+        if let Some(values) = self.visit.values {
+            match written(values.get(place).unwrap_or(&ScalarValue::Null), of) {
+                Ok(value) => *expr = value,
+                Err(error) => return ControlFlow::Break(error),
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl VisitorMut for SizeParameters<'_, '_> {
+    type Break = Error;
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        if let Expr::BinaryOp {
+            left,
+            op: BinaryOperator::Multiply,
+            right,
+        } = expr
+        {
+            self.parameter(left, Use::Factor)?;
+            self.parameter(right, Use::Factor)?;
+        }
+        self.parameter(expr, Use::Value)
+    }
+}
+
+/// What a parameter is in the size of a frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Value,
+    /// A number, as in `$1 * interval '1 day'`.
+    Factor,
+}
+
+/// A value as SQL writes one of its type.
+fn written(value: &ScalarValue, of: Use) -> Result<Expr> {
+    let ScalarValue::Utf8(Some(text)) = value.cast_to(&DataType::Utf8)? else {
+        return Ok(Expr::value(Value::Null));
+    };
+    // A count need not be computed.
+    if value.data_type().is_integer() && !text.starts_with('-') {
+        return Ok(Expr::value(Value::Number(text, false)));
+    }
+    let is_number = of == Use::Factor && text.parse::<f64>().is_ok();
+    let text = Expr::value(Value::SingleQuotedString(text));
+    Ok(match value.data_type() {
+        DataType::Utf8 if is_number => cast_ast(text, &DataType::Float64),
+        DataType::Utf8 => text,
+        known => cast_ast(text, &known),
     })
 }
 

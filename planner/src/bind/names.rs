@@ -8,14 +8,15 @@ use std::ops::ControlFlow;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
-    Ident, Query, Select, SelectItem, SetExpr, Statement, TrimWhereField, Value, VisitMut,
-    VisitorMut,
+    AccessExpr, BinaryOperator, Expr, Ident, Query, Select, SelectItem, SetExpr, Statement,
+    TrimWhereField, VisitMut, VisitorMut,
 };
 
 use super::functions::returns_rows;
 use super::type_names::short_name;
 use super::typed_values::is_declared;
+use super::written_names::{is_array_of_query, text_name, written_name};
+use super::wrong_relations;
 use crate::catalog::pins;
 use crate::error::{Error, report_of};
 use crate::search_path::SEARCHED;
@@ -85,72 +86,6 @@ impl OutputNames {
     }
 }
 
-/// The name of what the server wrote as a call: an aggregate of json, or a cast such as `oid::regclass`.
-fn written_name(function: &Function, name: &str) -> Option<String> {
-    if let Some(aggregate) = name
-        .strip_suffix("_of")
-        .filter(|name| ["json_agg", "jsonb_agg"].contains(name))
-    {
-        return Some(aggregate.to_owned());
-    }
-    if name == "get_field" {
-        return named_field(function);
-    }
-    let is_number = |cast: &str| CASTS.contains(&cast);
-    if name.strip_suffix("number").is_some_and(is_number) {
-        return Some(NAMELESS.to_owned());
-    }
-    let cast = name
-        .strip_suffix("in")
-        .or_else(|| name.strip_suffix("out"))?;
-    if !CASTS.contains(&cast) {
-        return None;
-    }
-    let column = match &function.args {
-        FunctionArguments::List(list) => match list.args.as_slice() {
-            [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(name)))] => Some(name),
-            [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::CompoundIdentifier(names)))] => {
-                names.last()
-            }
-            _ => None,
-        },
-        _ => None,
-    };
-    Some(
-        column
-            .map_or(cast, |column| column.value.as_str())
-            .to_owned(),
-    )
-}
-
-/// The field that `get_field(row, 'field')` asks for.
-fn named_field(function: &Function) -> Option<String> {
-    let FunctionArguments::List(list) = &function.args else {
-        return None;
-    };
-    match list.args.last()? {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) => match &value.value {
-            Value::SingleQuotedString(field) => Some(field.clone()),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// Whether a call is what the server made of `ARRAY(SELECT …)`: `coalesce((SELECT array_agg(…) …), make_array())`.
-fn is_array_of_query(function: &Function) -> bool {
-    let FunctionArguments::List(list) = &function.args else {
-        return false;
-    };
-    let is_empty = |arg: &FunctionArg| {
-        let FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(call))) = arg else {
-            return false;
-        };
-        call.name.to_string() == "make_array"
-    };
-    list.args.len() == 2 && list.args.last().is_some_and(is_empty)
-}
-
 /// The name of a field, or that of the array of an element.
 fn part_name(root: &Expr, steps: &[AccessExpr]) -> Option<String> {
     match (steps.last()?, root) {
@@ -164,9 +99,6 @@ fn part_name(root: &Expr, steps: &[AccessExpr]) -> Option<String> {
     }
 }
 
-/// The types of names of objects.
-const CASTS: [&str; 5] = ["regclass", "regnamespace", "regproc", "regrole", "regtype"];
-
 /// The name of the column of an expression without an alias.
 pub fn column_name_of(expr: &Expr) -> String {
     let name = expression_name(expr).or_else(|| strong_name(expr));
@@ -174,7 +106,7 @@ pub fn column_name_of(expr: &Expr) -> String {
 }
 
 /// The name that an expression keeps in a cast: that of a column, a function or a field. Others are called as the type.
-fn strong_name(expr: &Expr) -> Option<String> {
+pub(super) fn strong_name(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Identifier(name) => Some(name.value.clone()),
         Expr::CompoundIdentifier(names) => names.last().map(|name| name.value.clone()),
@@ -182,6 +114,10 @@ fn strong_name(expr: &Expr) -> Option<String> {
             strong_name(expr)
         }
         Expr::Case { else_result, .. } => else_result.as_deref().and_then(strong_name),
+        Expr::BinaryOp {
+            op: BinaryOperator::StringConcat,
+            ..
+        } => text_name(expr).flatten(),
         Expr::TypedString(_) | Expr::Interval(_) => None,
         expr => expression_name(expr).filter(|name| name != NAMELESS),
     }
@@ -231,6 +167,10 @@ pub(super) fn expression_name(expr: &Expr) -> Option<String> {
         Expr::Trim { trim_where, .. } => Some(trim_name(*trim_where).to_owned()),
         Expr::BinaryOp { op, .. } if *op == BinaryOperator::Overlaps => Some("overlaps".to_owned()),
         Expr::Position { .. } => Some("position".to_owned()),
+        Expr::BinaryOp { .. } => Some(match text_name(expr) {
+            Some(name) => name.unwrap_or_else(|| "text".to_owned()),
+            None => NAMELESS.to_owned(),
+        }),
         Expr::Ceil { .. } => Some("ceil".to_owned()),
         Expr::Floor { .. } => Some("floor".to_owned()),
         Expr::Array(_) => Some("array".to_owned()),
@@ -279,6 +219,14 @@ pub(super) fn explained(
     let DataFusionError::SchemaError(cause, _) = error.find_root() else {
         return error.into();
     };
+    if let Some((sqlstate, message)) = wrong_relations::explained(statement, cause) {
+        return Error::Invalid {
+            sqlstate,
+            message,
+            hint: None,
+            position: report.position,
+        };
+    }
     let SchemaError::FieldNotFound { field, .. } = cause.as_ref() else {
         return error.into();
     };

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable as _, Operator};
 use crate::functions::{AS_WHOLE, CAST_KEY, is_chain};
 
 /// Functions whose result is a numeric if they are given one, and a double if they are given doubles or whole numbers.
-const OF_NUMERICS: [&str; 16] = [
+const OF_NUMERICS: [&str; 17] = [
     "abs",
     "ceil",
     "div",
@@ -26,6 +26,7 @@ const OF_NUMERICS: [&str; 16] = [
     "numeric_quotient",
     "power",
     "round",
+    "sign",
     "signum",
     "sqrt",
     "trunc",

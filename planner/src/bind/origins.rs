@@ -1,15 +1,18 @@
-//! Which column of which relation each column of a result is: drivers tell applications the table of a column by it.
+//! Which column of which relation each column of a result is, and what it was declared with: drivers tell applications the
+//! table and the size of a column by it.
 //!
-//! In: a plan as it was bound; out: the relation's number and the column's place, for what is a column and no expression.
+//! In: a plan as it was bound; out: the relation's number and the column's place, for what is a column and no expression,
+//! and the types that `declared_types` finds.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use auspex_storage::{CatalogEntry, Definition};
+use auspex_storage::{CatalogEntry, DeclaredType, Definition};
 use datafusion::arrow::datatypes::Field;
 use datafusion::common::{Column, JoinType, TableReference};
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan};
 
+use super::declared_types::{declared_columns, marked};
 use crate::search_path::SEARCHED;
 use crate::session::Session;
 
@@ -17,9 +20,16 @@ use crate::session::Session;
 /// from 1, with a colon between.
 pub const ORIGIN_KEY: &str = "pg.origin";
 
-/// A column of a relation.
+/// What is known of where a column of a result comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Origin {
+    column: Option<ColumnOf>,
+    declared: Option<DeclaredType>,
+}
+
+/// A column of a relation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ColumnOf {
     relation: u32,
     /// From 0.
     place: usize,
@@ -28,8 +38,15 @@ pub(crate) struct Origin {
 impl Origin {
     /// The field of a result that comes from there.
     pub(crate) fn mark(self, field: Field) -> Field {
+        let field = match self.declared {
+            Some(declared) => marked(field, declared),
+            None => field,
+        };
+        let Some(column) = self.column else {
+            return field;
+        };
         let mut notes: HashMap<String, String> = field.metadata().clone();
-        let origin = format!("{}:{}", self.relation, self.place + 1);
+        let origin = format!("{}:{}", column.relation, column.place + 1);
         notes.insert(ORIGIN_KEY.to_owned(), origin);
         field.with_metadata(notes)
     }
@@ -37,13 +54,18 @@ impl Origin {
 
 /// The origins of the columns of a plan.
 pub(crate) fn origins(session: &Session, plan: &LogicalPlan) -> Vec<Option<Origin>> {
+    let declared = declared_columns(plan, None);
     let n_columns = plan.schema().fields().len();
-    (0..n_columns)
-        .map(|idx| origin(session, plan, idx))
-        .collect()
+    let known = |idx: usize| {
+        let column = origin(session, plan, idx);
+        let declared = declared.get(idx).copied().flatten();
+        let is_known = column.is_some() || declared.is_some();
+        is_known.then_some(Origin { column, declared })
+    };
+    (0..n_columns).map(known).collect()
 }
 
-fn origin(session: &Session, plan: &LogicalPlan, idx: usize) -> Option<Origin> {
+fn origin(session: &Session, plan: &LogicalPlan, idx: usize) -> Option<ColumnOf> {
     let of_column = |input: &LogicalPlan, expr: &Expr| {
         let column = plain(expr)?;
         let idx = input.schema().maybe_index_of_column(column)?;
@@ -85,7 +107,7 @@ fn origin(session: &Session, plan: &LogicalPlan, idx: usize) -> Option<Origin> {
             let name = scan.projected_schema.field(idx).name();
             let place = scan.source.schema().index_of(name).ok()?;
             let entry = relation(session, &scan.table_name)?;
-            Some(Origin {
+            Some(ColumnOf {
                 relation: entry.oid,
                 place,
             })
@@ -103,12 +125,17 @@ fn plain(expr: &Expr) -> Option<&Column> {
     }
 }
 
-fn view(session: &Session, alias: &TableReference, idx: usize, n_columns: usize) -> Option<Origin> {
+fn view(
+    session: &Session,
+    alias: &TableReference,
+    idx: usize,
+    n_columns: usize,
+) -> Option<ColumnOf> {
     let entry = relation(session, alias)?;
     let Definition::View(view) = &entry.definition else {
         return None;
     };
-    (view.columns.is_empty() || view.columns.len() == n_columns).then_some(Origin {
+    (view.columns.is_empty() || view.columns.len() == n_columns).then_some(ColumnOf {
         relation: entry.oid,
         place: idx,
     })

@@ -30,6 +30,7 @@ use datafusion::sql::sqlparser::ast::{self, Ident, SelectItem, SetExpr};
 use futures::StreamExt as _;
 
 use super::change::table_factor;
+use super::declared_types::{declared_columns, marked_schema};
 use super::returning_relations::{Others, column_of};
 use super::scalar_answers::{answered, queries_of};
 use super::view_target::{ViewTarget, inlined};
@@ -129,10 +130,12 @@ pub(crate) async fn bind_returning(
     let nullable = input.fields().iter();
     let nullable = nullable.map(|field| field.as_ref().clone().with_nullable(true));
     let rows = rows_of(&exprs, &input)?;
+    let told = renamed(bound.plan.schema().inner(), &bound.names);
+    let declared = declared_columns(&bound.plan, Some(table.shape));
     let returning = Returning {
         has_parameters: !rows.get_parameter_names()?.is_empty(),
         rows,
-        schema: renamed(bound.plan.schema().inner(), &bound.names),
+        schema: marked_schema(&told, &declared),
         columns: Arc::new(Schema::new(nullable.collect::<Vec<_>>())),
         input,
         state: bound.state,

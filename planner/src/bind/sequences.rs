@@ -95,7 +95,7 @@ fn sequence_in(
         let sequence = sequence_name(&table.name, field.name());
         return Ok(Some(qualified(&table.schema, &sequence)));
     }
-    let state = session.engine.catalog.state();
+    let state = session.seen_catalog();
     let owned = state.all().find(|other| match &other.definition {
         Definition::Sequence(sequence) => {
             let owner = sequence.owned_by.as_ref();

@@ -12,6 +12,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursio
 use datafusion::error::Result;
 use datafusion::execution::SessionState;
 use datafusion::functions_aggregate::first_last::first_value;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, Limit, LogicalPlan, LogicalPlanBuilder, SortExpr, Subquery};
 use datafusion::logical_expr::{FetchType, SkipType};
 
@@ -25,25 +26,26 @@ pub(super) fn looked_up(plan: LogicalPlan, state: &SessionState) -> Result<Logic
     let options = &state.config().options().optimizer;
     let asks_apart = options.enable_physical_uncorrelated_scalar_subquery;
     let done = plan.transform_up_with_subqueries(|node| {
-        // Columns are known by the names of their expressions.
-        let has_columns = !matches!(node, LogicalPlan::Filter(_) | LogicalPlan::Join(_));
+        // Columns are known by the names of their expressions; what rows are sorted by makes none.
+        let keeps_names = !matches!(node, LogicalPlan::Sort(_));
+        let names = NamePreserver::new(&node);
         node.map_expressions(|expr| {
-            expr.transform_up(|expr| match expr {
+            let name = names.save(&expr);
+            let done = expr.transform_up(|expr| match expr {
                 Expr::ScalarSubquery(query) if is_look_up(&query, asks_apart) => {
                     let (row, is_checked) = one_row(query.subquery.as_ref())?;
                     let subquery = Arc::new(row);
-                    let name = query.subquery.schema().field(0).name().clone();
                     let value = Expr::ScalarSubquery(Subquery { subquery, ..query });
-                    let value = match is_checked {
+                    Ok(Transformed::yes(match is_checked {
                         true => value,
                         false => only_value().call(vec![value]),
-                    };
-                    Ok(Transformed::yes(match has_columns {
-                        true => value.alias(name),
-                        false => value,
                     }))
                 }
                 expr => Ok(Transformed::no(expr)),
+            })?;
+            Ok(match keeps_names && done.transformed {
+                true => done.update_data(|expr| name.restore(expr)),
+                false => done,
             })
         })
     })?;

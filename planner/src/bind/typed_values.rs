@@ -13,11 +13,13 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{
     self, ArrayElemTypeDef, ExactNumberInfo, Expr, FunctionArg, FunctionArgExpr, FunctionArguments,
-    ObjectName, ObjectNamePart, SetExpr, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
+    Ident, ObjectName, ObjectNamePart, SetExpr, TableFactor, Value, Visit, VisitMut, Visitor,
+    VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::column_rules::{cast_type, column_type};
+use crate::functions::TYPE_KEY;
 
 /// The statement with typed parameters; `None`: there are none to type.
 pub(crate) fn typed_values(
@@ -283,9 +285,17 @@ fn numeric_of(data_type: &ast::DataType) -> Option<&ExactNumberInfo> {
 
 /// The SQL of the type that a field declares, also where Arrow has texts for it, and with the digits of numerics.
 fn declared_type(field: &Field) -> Option<ast::DataType> {
-    match marks_of(field).is_empty() {
-        true => exact_type(field.data_type()),
-        false => column_type(field),
+    if !marks_of(field).is_empty() {
+        return column_type(field);
+    }
+    // A type that names objects of the catalogs; jsonb that was cast has the same key.
+    let name = field.metadata().get(TYPE_KEY);
+    match name.filter(|name| name.starts_with("reg")) {
+        Some(name) => {
+            let name = ObjectName::from(vec![Ident::new(name)]);
+            Some(ast::DataType::Custom(name, Vec::new()))
+        }
+        None => exact_type(field.data_type()),
     }
 }
 
@@ -321,6 +331,7 @@ pub(crate) fn sql_type(data_type: &DataType) -> Option<ast::DataType> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
     use std::sync::Arc;
 
     use auspex_storage::{JsonKind, uuid_marks};
@@ -352,6 +363,9 @@ mod tests {
         assert_eq!(typed("SELECT $1", list), "SELECT CAST($1 AS JSONB[])");
         let uuid = text(uuid_marks());
         assert_eq!(typed("SELECT $1", uuid), "SELECT CAST($1 AS UUID)");
+        let name = HashMap::from([(TYPE_KEY.to_owned(), "regclass".to_owned())]);
+        let expected = "SELECT CAST($1 AS regclass)";
+        assert_eq!(typed("SELECT $1", text(name)), expected);
     }
 
     #[test]

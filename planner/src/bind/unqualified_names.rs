@@ -5,7 +5,9 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Visit, VisitMut, Visitor, VisitorMut};
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, Expr, Ident, Query, Visit, VisitMut, Visitor, VisitorMut,
+};
 
 /// Calls `found` with each such name.
 pub(super) fn each(part: &impl Visit, found: impl FnMut(&Ident)) {
@@ -72,6 +74,7 @@ impl<F: FnMut(&Ident) -> Option<[Ident; 2]>> VisitorMut for Qualified<F> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        join_names(expr);
         if let Expr::Identifier(name) = expr
             && self.depth == 0
             && let Some(mut parts) = (self.relation)(name)
@@ -81,5 +84,25 @@ impl<F: FnMut(&Ident) -> Option<[Ident; 2]>> VisitorMut for Qualified<F> {
             *expr = Expr::CompoundIdentifier(parts.into());
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Makes one name of the parts of one before a subscript, as of `t.a` in `t.a[1]`: each of them is read as a name of its own.
+fn join_names(expr: &mut Expr) {
+    let Expr::CompoundFieldAccess { root, access_chain } = expr else {
+        return;
+    };
+    let Expr::Identifier(first) = root.as_ref() else {
+        return;
+    };
+    let part = |access: &AccessExpr| match access {
+        AccessExpr::Dot(Expr::Identifier(part)) => Some(part.clone()),
+        _ => None,
+    };
+    let behind = access_chain.iter().map_while(part);
+    let names: Vec<Ident> = std::iter::once(first.clone()).chain(behind).collect();
+    if names.len() > 1 && names.len() <= access_chain.len() {
+        access_chain.drain(..names.len() - 1);
+        **root = Expr::CompoundIdentifier(names);
     }
 }

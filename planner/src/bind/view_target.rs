@@ -109,7 +109,7 @@ impl Session {
         for level in &levels {
             check(&access, &level.entry, usage, returns)?;
             // What a view stands on is its owner's business.
-            access = Access::of(self.engine.catalog.state(), &level.entry.owner);
+            access = Access::of(self.seen_catalog(), &level.entry.owner);
             usage = level.usage_below(usage);
         }
         let table = managed(table, &access, usage)?;
@@ -180,7 +180,7 @@ impl Session {
             Definition::Table(definition) if definition.materialized.is_none() => {}
             _ => return Ok(None),
         }
-        let shape = self.engine.tables.shape(&table.id).await?;
+        let shape = self.seen_shape(&table.id).await?;
         let columns = ViewTarget { levels }.columns(&shape).columns.into_iter();
         Ok(Some(columns.map(|column| column.place.is_some()).collect()))
     }

@@ -33,17 +33,17 @@ pub(super) async fn adopt(
         found: Vec::new(),
     };
     let _ = Visit::visit(&*statement, &mut finder);
-    let mut rows = Vec::with_capacity(finder.found.len());
+    let mut found = finder.found.iter();
+    if !found.any(|found| matches!(found, Found::Relation { .. })) {
+        return false;
+    }
+    let mut meanings = Vec::with_capacity(finder.found.len());
     for found in &finder.found {
-        let row = match found {
-            Some(found) => finder.row(found, state).await,
-            None => None,
-        };
-        rows.push(row);
+        meanings.push(finder.meaning(found, state).await);
     }
     let mut replacing = Replacing {
         name,
-        rows,
+        meanings,
         next: 0,
         open: Vec::new(),
         is_changed: false,
@@ -65,18 +65,31 @@ fn missing(error: &DataFusionError) -> Option<String> {
     }
 }
 
-/// A relation of the name, in a SELECT.
-struct Found {
-    relation: TableFactor,
-    /// Whether a join may fill it up with NULLs.
-    is_joined: bool,
+/// What a SELECT has that a name may mean.
+enum Found {
+    /// A relation of the name.
+    Relation {
+        relation: Box<TableFactor>,
+        /// Whether a join may fill it up with NULLs.
+        is_joined: bool,
+    },
+    /// Relations of other names, which may have such a column.
+    Others(Vec<TableFactor>),
+}
+
+/// What the name means in a SELECT and in those within.
+enum Meaning {
+    Row(Box<Expr>),
+    Column,
+    /// What it means in the SELECT around.
+    Outer,
 }
 
 /// Finds the relation of a name in each SELECT, in the order of visits.
 struct Finder {
     name: String,
     columns: RelationColumns,
-    found: Vec<Option<Found>>,
+    found: Vec<Found>,
 }
 
 impl Visitor for Finder {
@@ -90,23 +103,52 @@ impl Visitor for Finder {
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
         let is_joined = select.from.iter().any(|table| !table.joins.is_empty());
         let relation = relations(&select.from).find(|relation| is_called(relation, &self.name));
-        self.found.push(relation.map(|relation| Found {
-            relation: relation.clone(),
-            is_joined,
-        }));
+        self.found.push(match relation {
+            Some(relation) => Found::Relation {
+                relation: Box::new(relation.clone()),
+                is_joined,
+            },
+            None => Found::Others(relations(&select.from).cloned().collect()),
+        });
         ControlFlow::Continue(())
     }
 }
 
 impl Finder {
+    async fn meaning(&self, found: &Found, state: &SessionState) -> Meaning {
+        match found {
+            Found::Relation {
+                relation,
+                is_joined,
+            } => {
+                let row = self.row(relation, *is_joined, state).await;
+                row.map_or(Meaning::Outer, |row| Meaning::Row(Box::new(row)))
+            }
+            Found::Others(relations) => {
+                for relation in relations {
+                    let columns = self.columns.of(relation, state).await;
+                    if columns.is_some_and(|columns| columns.contains(&self.name)) {
+                        return Meaning::Column;
+                    }
+                }
+                Meaning::Outer
+            }
+        }
+    }
+
     /// The row of a relation as an expression.
-    async fn row(&self, found: &Found, state: &SessionState) -> Option<Expr> {
+    async fn row(
+        &self,
+        relation: &TableFactor,
+        is_joined: bool,
+        state: &SessionState,
+    ) -> Option<Expr> {
         let quoted = |name: &str| Ident::with_quote('"', name).to_string();
-        if let Some(column) = elements_column(&found.relation) {
+        if let Some(column) = elements_column(relation) {
             let text = format!("{}.{}", quoted(&self.name), quoted(&folded(column)));
             return parse_expr(&text).ok();
         }
-        let mut columns = self.columns.of(&found.relation, state).await?;
+        let mut columns = self.columns.of(relation, state).await?;
         columns.retain(|name| !is_order_column(name));
         let column = |name: &String| format!("{}.{}", quoted(&self.name), quoted(name));
         let pair = |name: &String| {
@@ -116,7 +158,7 @@ impl Finder {
         let pairs: Vec<String> = columns.iter().map(pair).collect();
         let row = format!("{WHOLE_ROW}({})", pairs.join(", "));
         // The side of an outer join that found nothing has no row.
-        let text = match found.is_joined {
+        let text = match is_joined {
             true => {
                 let nulls = columns
                     .iter()
@@ -130,10 +172,10 @@ impl Finder {
     }
 }
 
-/// Replaces the name by the row of the innermost SELECT that has such a relation.
+/// Replaces the name by the row of the innermost SELECT that has such a relation, if none within has such a column.
 struct Replacing {
     name: String,
-    rows: Vec<Option<Expr>>,
+    meanings: Vec<Meaning>,
     /// The number of the SELECT that is visited next, and of those around.
     next: usize,
     open: Vec<usize>,
@@ -143,9 +185,15 @@ struct Replacing {
 impl Replacing {
     /// The row that a name means here.
     fn row(&self, name: &Ident) -> Option<&Expr> {
-        let mut around = self.open.iter().rev();
-        let row = around.find_map(|select| self.rows.get(*select)?.as_ref());
-        row.filter(|_| folded(name) == self.name)
+        if folded(name) != self.name {
+            return None;
+        }
+        let around = self.open.iter().rev();
+        let mut meanings = around.filter_map(|select| self.meanings.get(*select));
+        match meanings.find(|meaning| !matches!(meaning, Meaning::Outer)) {
+            Some(Meaning::Row(row)) => Some(row.as_ref()),
+            _ => None,
+        }
     }
 }
 

@@ -127,7 +127,7 @@ impl Wildcards<'_> {
 
     /// What follows the start in the names of a schema's relations, in order.
     fn suffixes(&self, schema: &str, start: &str) -> Vec<String> {
-        let catalog = self.session.engine.catalog.state();
+        let catalog = self.session.seen_catalog();
         let access = self.session.access();
         let entries = catalog.entries(schema);
         let relations = entries.filter(|entry| {

@@ -32,10 +32,10 @@ pub struct DomainFacts {
 impl CatalogFacts {
     /// The domains of all schemas.
     pub fn domains(&self) -> Result<Vec<DomainFacts>> {
-        let state = self.session()?.engine.catalog.state();
+        let state = self.session()?.seen_catalog();
         let mut domains = Vec::new();
         for entry in state.all() {
-            let Some(known) = DomainType::of_entry(entry) else {
+            let Some(known) = DomainType::of_entry(entry, &state) else {
                 continue;
             };
             let noted = schema_of(std::slice::from_ref(&known.definition.column))?;

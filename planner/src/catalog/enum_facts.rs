@@ -21,7 +21,7 @@ pub struct EnumFacts {
 impl CatalogFacts {
     /// The enums of all schemas.
     pub fn enums(&self) -> Result<Vec<EnumFacts>> {
-        let state = self.session()?.engine.catalog.state();
+        let state = self.session()?.seen_catalog();
         let facts = state.all().filter_map(|entry| {
             Some(EnumFacts {
                 known: EnumType::of_entry(entry)?,

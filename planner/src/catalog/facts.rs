@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::Ident;
 
 use super::PG_CATALOG;
 use super::reference_facts::{ReferenceFacts, is_referred, references};
-use crate::access::Subject;
+use crate::access::{Subject, has_privilege, privileges_of};
 use crate::commands::assign_role;
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -114,14 +114,22 @@ pub struct TableRules {
 pub struct SettingFacts {
     /// The name.
     pub name: String,
-    /// The value now.
+    /// The value now; a number is one of its unit.
     pub value: String,
     /// The value after RESET.
     pub default: String,
+    /// The value where neither the server's configuration nor a role has one.
+    pub built_in: String,
     /// What it does.
     pub description: &'static str,
     /// Whether SET changes it.
     pub can_be_set: bool,
+    /// PostgreSQL's word for the kind of its values: `bool`, `enum`, `integer`, `real` or `string`.
+    pub kind: &'static str,
+    /// The unit of a number.
+    pub unit: Option<&'static str>,
+    /// The least and the most that a number may be.
+    pub range: Option<(String, String)>,
     /// The words that it may be, where they are few.
     pub words: &'static [&'static str],
 }
@@ -141,7 +149,7 @@ impl CatalogFacts {
     pub fn search_path(&self) -> Result<Vec<String>> {
         let session = self.session()?;
         let mut path = session.search_path();
-        let catalog = session.engine.catalog.state();
+        let catalog = session.seen_catalog();
         path.retain(|schema| schema == PG_CATALOG || catalog.schema_exists(schema));
         if !path.iter().any(|schema| schema == PG_CATALOG) {
             path.push(PG_CATALOG.to_owned());
@@ -158,14 +166,14 @@ impl CatalogFacts {
 
     /// The schemas that have a number of their own.
     pub fn schemas(&self) -> Result<Vec<ObjectFacts>> {
-        let state = self.session()?.engine.catalog.state();
+        let state = self.session()?.seen_catalog();
         let schemas = state.schemas();
         Ok(schemas.iter().filter_map(|entry| facts(entry)).collect())
     }
 
     /// What lies in schemas.
     pub fn objects(&self) -> Result<Vec<ObjectFacts>> {
-        let state = self.session()?.engine.catalog.state();
+        let state = self.session()?.seen_catalog();
         let schemas = state.schemas();
         let names = schemas.iter().map(|schema| schema.name.as_str());
         let entries = names.flat_map(|schema| state.entries(schema));
@@ -187,13 +195,13 @@ impl CatalogFacts {
 
     /// The schema or object of a number.
     pub fn by_oid(&self, oid: u32) -> Result<Option<ObjectFacts>> {
-        let state = self.session()?.engine.catalog.state();
+        let state = self.session()?.seen_catalog();
         Ok(state.by_oid(oid).and_then(facts))
     }
 
     /// The numbers of each view and of an object that its query names.
     pub fn named_by_views(&self) -> Result<Vec<(u32, u32)>> {
-        let state = self.session()?.engine.catalog.state();
+        let state = self.session()?.seen_catalog();
         let mut pairs = Vec::new();
         for entry in state.all() {
             let Some(view) = entry.definition.stored_query() else {
@@ -209,17 +217,30 @@ impl CatalogFacts {
     /// The privileges on a relation, or on a schema where `name` is `None`, as PostgreSQL spells them; `None` where nobody
     /// changed them.
     pub fn acl(&self, schema: &str, name: Option<&str>) -> Result<Option<Vec<String>>> {
-        let engine = Arc::clone(&self.session()?.engine);
-        let found = engine.privileges_of(&match name {
+        let state = self.session()?.seen_catalog();
+        let subject = match name {
             Some(name) => Subject::Relation(schema, name),
             None => Subject::Schema(schema),
-        });
+        };
+        let found = privileges_of(&state, &subject);
         Ok(found.and_then(|(_, acl)| acl))
+    }
+
+    /// Whether a role has one of the privileges that a text lists (`SELECT, INSERT WITH GRANT OPTION`); `None`: there is no
+    /// such object.
+    pub fn has_privilege(
+        &self,
+        role: &str,
+        subject: &Subject<'_>,
+        privileges: &str,
+    ) -> Result<Option<bool>> {
+        let state = self.session()?.seen_catalog();
+        Ok(has_privilege(state, role, subject, privileges))
     }
 
     /// The privileges that others than the owner have on a relation: role, privilege, whether the role may grant it.
     pub fn grants(&self, schema: &str, name: &str) -> Result<Vec<(String, String, bool)>> {
-        let state = self.session()?.engine.catalog.state();
+        let state = self.session()?.seen_catalog();
         let Some(entry) = state.get(schema, name) else {
             return Ok(Vec::new());
         };
@@ -246,7 +267,7 @@ impl CatalogFacts {
     /// Whether a constraint of a table has a comment.
     pub fn has_constraint_comments(&self) -> Result<bool> {
         let session = self.session()?;
-        let state = session.engine.catalog.state();
+        let state = session.seen_catalog();
         let temporary = session.temporary.entries();
         let mut entries = state.all().chain(&temporary);
         Ok(entries.any(|entry| {
@@ -264,10 +285,10 @@ impl CatalogFacts {
         if !matches!(entry.definition, Definition::Table(_)) {
             return Ok(TableRules::default());
         }
-        match session.engine.tables.shape(&entry.id).await {
+        match session.seen_shape(&entry.id).await {
             Ok(shape) => Ok(TableRules {
                 references: Box::pin(references(&session, &entry, &shape)).await,
-                is_referred: is_referred(&session.engine.catalog.state(), &entry),
+                is_referred: is_referred(&session.seen_catalog(), &entry),
                 constraint_comments: entry.constraint_comments.clone(),
                 ..rules_of(&shape)
             }),
@@ -347,7 +368,7 @@ impl CatalogFacts {
 pub(super) fn entry_of(session: &Session, schema: &str, name: &str) -> Option<Arc<CatalogEntry>> {
     match schema == TEMPORARY {
         true => session.temporary.get(name),
-        false => session.engine.catalog.state().get(schema, name).cloned(),
+        false => session.seen_catalog().get(schema, name).cloned(),
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) const CATALOGS: &[(&str, ColumnType)] = &[
 
 /// The rows of a kind.
 pub(super) fn rows(session: &Session, kind: ObjectKind) -> Vec<Vec<Cell>> {
-    let state = session.engine.catalog.state();
+    let state = session.seen_catalog();
     let access = session.access();
     state
         .globals(kind)

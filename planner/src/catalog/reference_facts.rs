@@ -35,11 +35,11 @@ pub(crate) async fn references(
             all.extend(told(reference, entry, shape));
             continue;
         }
-        let state = session.engine.catalog.state();
+        let state = session.seen_catalog();
         let Some(other) = state.by_id(&reference.table) else {
             continue;
         };
-        match session.engine.tables.shape(&other.id).await {
+        match session.seen_shape(&other.id).await {
             Ok(shape) => all.extend(told(reference, other, &shape)),
             Err(error) => {
                 let name = &other.name;

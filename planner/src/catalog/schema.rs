@@ -81,7 +81,7 @@ impl SchemaProvider for WarehouseSchema {
             let relations = entries.iter().filter(|entry| is_relation(entry));
             return relations.map(|entry| entry.name.clone()).collect();
         }
-        let catalog = session.engine.catalog.state();
+        let catalog = session.seen_catalog();
         let access = session.access();
         let is_seen = |entry: &&Arc<CatalogEntry>| is_relation(entry) && access.sees(entry);
         catalog
@@ -229,7 +229,7 @@ impl Session {
         let [catalog, namespace @ .., name] = parts else {
             return None;
         };
-        let state = self.engine.catalog.state();
+        let state = self.seen_catalog();
         let catalog = state.global(ObjectKind::Catalog, catalog)?;
         let is_foreign = !namespace.is_empty() && catalog.name != DATABASE;
         is_foreign.then(|| (Arc::clone(catalog), namespace.join("."), name.as_str()))

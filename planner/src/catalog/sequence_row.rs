@@ -111,7 +111,7 @@ impl CatalogFacts {
     /// The sequences, and the numbers of identity columns as sequences; temporary ones are the session's.
     pub async fn sequences(&self) -> Result<Vec<SequenceFacts>> {
         let session = self.session()?;
-        let state = session.engine.catalog.state();
+        let state = session.seen_catalog();
         let mut found = Vec::new();
         let temporary = session.temporary.entries();
         for entry in state.all().chain(&temporary) {

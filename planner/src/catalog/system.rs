@@ -310,7 +310,7 @@ impl TableProvider for SystemTable {
 
 /// The models of the catalog that the role which acts has anything to do with.
 pub(crate) fn model_entries(session: &Session) -> Vec<(Arc<CatalogEntry>, ModelDefinition)> {
-    let catalog = session.engine.catalog.state();
+    let catalog = session.seen_catalog();
     let access = session.access();
     let model = |entry: &Arc<CatalogEntry>| match &entry.definition {
         Definition::Model(definition) if access.sees(entry) => {

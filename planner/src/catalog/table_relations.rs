@@ -94,7 +94,7 @@ pub(crate) async fn read_for(session: &Arc<Session>, plan: &LogicalPlan, logs: T
 async fn read_all(session: &Arc<Session>) -> TableLogs {
     // They change without a change of the catalog.
     Named::note_files();
-    let state = session.engine.catalog.state();
+    let state = session.seen_catalog();
     let mut entries: Vec<Arc<CatalogEntry>> = state.all().cloned().collect();
     entries.extend(session.temporary.entries());
     entries.retain(|entry| matches!(entry.definition, Definition::Table(_)));

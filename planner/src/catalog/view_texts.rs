@@ -24,7 +24,7 @@ impl CatalogFacts {
     /// of its columns.
     pub fn view_text(&self, schema: &str, name: &str, columns: &[&str]) -> Result<Option<String>> {
         let session = self.session()?;
-        let state = session.engine.catalog.state();
+        let state = session.seen_catalog();
         let text = entry_of(&session, schema, name).and_then(|entry| {
             let view = entry.definition.stored_query()?;
             let dialect = auspex_sql::Dialect::parse(&view.dialect);

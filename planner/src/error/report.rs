@@ -256,6 +256,18 @@ fn computed(message: &str) -> Report {
     Report::new(sqlstate, lower_first(message))
 }
 
+/// Functions of windows alone.
+const WINDOW_FUNCTIONS: [&str; 8] = [
+    "cume_dist",
+    "dense_rank",
+    "lag",
+    "lead",
+    "ntile",
+    "percent_rank",
+    "rank",
+    "row_number",
+];
+
 /// The planner has one variant for many causes; its fixed phrases tell them apart.
 fn plan_report(message: &str) -> Report {
     if let Some(rest) = message.strip_prefix("table '")
@@ -276,6 +288,10 @@ fn plan_report(message: &str) -> Report {
     }
     if let Some(rest) = message.strip_prefix("Invalid function '") {
         let name = rest.split('\'').next().unwrap_or(rest);
+        if WINDOW_FUNCTIONS.contains(&name) {
+            let message = format!("window function {name} requires an OVER clause");
+            return Report::new("42809", message);
+        }
         let nearest = rest
             .split("Did you mean '")
             .nth(1)

@@ -10,7 +10,17 @@ use super::report::Report;
 use crate::functions::type_name;
 
 /// How messages begin, and what is said instead.
-const KNOWN: [(&str, &str, &str); 12] = [
+const KNOWN: [(&str, &str, &str); 14] = [
+    (
+        "SELECT DISTINCT ON expressions must match initial ORDER BY expressions",
+        "42P10",
+        "SELECT DISTINCT ON expressions must match initial ORDER BY expressions",
+    ),
+    (
+        "Too many columns! The subquery should only return one column",
+        "42601",
+        "subquery must return only one column",
+    ),
     (
         "For SELECT DISTINCT, ORDER BY expressions ",
         "42P10",
@@ -84,6 +94,136 @@ fn unknown_name(message: &str) -> Option<Report> {
     Some(Report::new("22023", said))
 }
 
+/// An object that is looked up by its name and not there, or one that has the name of another.
+fn looked_up(message: &str) -> Option<Report> {
+    if message.starts_with("WITH query name ") && message.ends_with(" specified more than once") {
+        return Some(Report::new("42712", message.to_owned()));
+    }
+    if let Some(name) = message.strip_prefix("Unsupported SQL type ") {
+        return unknown_type(name);
+    }
+    let (kind, rest) = message.split_once(" \"")?;
+    let sqlstate = match kind {
+        "type" | "role" => "42704",
+        "schema" => "3F000",
+        "function" => "42883",
+        _ => return None,
+    };
+    let is_missing = rest.ends_with("\" does not exist");
+    is_missing.then(|| Report::new(sqlstate, message.to_owned()))
+}
+
+/// The types of PostgreSQL that have no values here.
+const LACKING: [&str; 63] = [
+    "aclitem",
+    "bit",
+    "box",
+    "char",
+    "cid",
+    "cidr",
+    "circle",
+    "cstring",
+    "datemultirange",
+    "daterange",
+    "inet",
+    "int2vector",
+    "int4multirange",
+    "int4range",
+    "int8multirange",
+    "int8range",
+    "interval",
+    "jsonpath",
+    "line",
+    "lseg",
+    "macaddr",
+    "macaddr8",
+    "money",
+    "name",
+    "nummultirange",
+    "numrange",
+    "oid",
+    "oidvector",
+    "path",
+    "pg_lsn",
+    "pg_node_tree",
+    "pg_snapshot",
+    "point",
+    "polygon",
+    "record",
+    "refcursor",
+    "regclass",
+    "regcollation",
+    "regconfig",
+    "regdictionary",
+    "regnamespace",
+    "regoper",
+    "regoperator",
+    "regproc",
+    "regprocedure",
+    "regrole",
+    "regtype",
+    "tid",
+    "time",
+    "timestamp",
+    "timetz",
+    "tsmultirange",
+    "tsquery",
+    "tsrange",
+    "tstzmultirange",
+    "tstzrange",
+    "tsvector",
+    "unknown",
+    "varbit",
+    "void",
+    "xid",
+    "xid8",
+    "xml",
+];
+
+/// A type that PostgreSQL does not have either, unless it is spelt with more than a name.
+fn unknown_type(name: &str) -> Option<Report> {
+    let folded = match name.contains('"') {
+        true => name.to_owned(),
+        false => name.to_lowercase(),
+    };
+    let short = folded.strip_prefix("pg_catalog.").unwrap_or(&folded);
+    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '"');
+    if !short.chars().all(is_name) || LACKING.contains(&short) {
+        return None;
+    }
+    let said = format!("type \"{}\" does not exist", folded.replace('"', ""));
+    Some(Report::new("42704", said))
+}
+
+/// Values of a type that stand where another one is wanted, or beside one.
+fn wrong_type(message: &str) -> Option<Report> {
+    let name = |text: &str| DataType::from_str(text).ok().map(|found| type_name(&found));
+    let condition = message
+        .strip_prefix("Unary operator 'NOT' requires a boolean expression, got ")
+        .map(|found| ("NOT", found))
+        .or_else(|| {
+            let rest = message.strip_prefix("Cannot create filter with non-boolean predicate '")?;
+            let (_, found) = rest.rsplit_once("' returning ")?;
+            Some(("WHERE", found))
+        });
+    if let Some((place, found)) = condition {
+        let found = name(found)?;
+        let said = format!("argument of {place} must be type boolean, not type {found}");
+        return Some(Report::new("42804", said));
+    }
+    let types =
+        message.strip_prefix("Cannot infer common argument type for comparison operation ")?;
+    let operators = [" = ", " != ", " <> ", " <= ", " >= ", " < ", " > "];
+    let mut pairs = operators.into_iter().filter_map(|operator| {
+        let (left, right) = types.split_once(operator)?;
+        Some((name(left)?, operator, name(right)?))
+    });
+    let (left, operator, right) = pairs.next()?;
+    let operator = operator.replace("!=", "<>");
+    let said = format!("operator does not exist: {left}{operator}{right}");
+    Some(Report::new("42883", said))
+}
+
 /// A regular expression that is none; the last line tells why.
 fn bad_pattern(message: &str) -> Option<Report> {
     let begins = ["Regular expression did not compile: ", "regex parse error:"];
@@ -109,8 +249,16 @@ pub(super) fn report(message: &str) -> Option<Report> {
         let said = format!("ORDER BY position {position} is not in select list");
         return Some(Report::new("42P10", said));
     }
-    if let Some(found) = unknown_name(message).or_else(|| bad_pattern(message)) {
+    let others = [unknown_name, bad_pattern, looked_up, wrong_type];
+    if let Some(found) = others.into_iter().find_map(|found| found(message)) {
         return Some(found);
+    }
+    if let Some(rest) = message.strip_prefix("Percentile value must be between 0.0 and 1.0 ") {
+        let value = rest
+            .strip_prefix("inclusive, ")?
+            .strip_suffix(" is invalid")?;
+        let said = format!("percentile value {value} is not between 0 and 1");
+        return Some(Report::new("22003", said));
     }
     if let Some(types) = message.strip_prefix("Unsupported CAST from ") {
         return refused_cast(types);
@@ -187,6 +335,23 @@ mod tests {
             ),
             told("42883", "function lag() does not exist")
         );
+        assert_eq!(
+            said("Cannot infer common argument type for comparison operation Int32 = Boolean"),
+            told("42883", "operator does not exist: integer = boolean")
+        );
+        assert_eq!(
+            said("Cannot create filter with non-boolean predicate 'ra.k' returning Int32"),
+            told(
+                "42804",
+                "argument of WHERE must be type boolean, not type integer"
+            )
+        );
+        assert_eq!(
+            said("Unsupported SQL type Nope"),
+            told("42704", "type \"nope\" does not exist")
+        );
+        assert_eq!(said("Unsupported SQL type inet"), None);
+        assert_eq!(said("Unsupported SQL type INTERVAL SECOND"), None);
         assert_eq!(said("something else"), None);
     }
 }

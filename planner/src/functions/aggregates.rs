@@ -18,6 +18,7 @@ use datafusion::logical_expr::{
 };
 
 use super::call::failure;
+use super::interval::length;
 
 /// The functions of this family.
 pub(super) fn functions() -> Vec<AggregateUDF> {
@@ -98,6 +99,13 @@ struct Values {
 }
 
 fn compare(a: &ScalarValue, b: &ScalarValue) -> Ordering {
+    if let (
+        ScalarValue::IntervalMonthDayNano(Some(a)),
+        ScalarValue::IntervalMonthDayNano(Some(b)),
+    ) = (a, b)
+    {
+        return length(*a).cmp(&length(*b));
+    }
     a.partial_cmp(b).unwrap_or(Ordering::Equal)
 }
 

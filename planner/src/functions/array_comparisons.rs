@@ -14,6 +14,7 @@ use datafusion::error::Result;
 use datafusion::functions_nested::expr_fn::{
     array_has, array_max, array_min, array_position, cardinality,
 };
+use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::planner::RawBinaryExpr;
 use datafusion::logical_expr::{
     Cast, Expr as Planned, ExprSchemable as _, Operator, binary_expr, lit, when,
@@ -147,7 +148,11 @@ pub(super) fn planned(raw: &RawBinaryExpr, schema: &dyn ExprSchema) -> Result<Op
         "<=" => Operator::LtEq,
         _ => return Ok(None),
     };
-    let (value, array) = alike(&raw.left, &raw.right, schema);
+    let array = match (is_all, op) {
+        (false, Operator::Eq) | (true, Operator::NotEq) => raw.right.clone(),
+        _ => array_beside(&raw.right, &raw.left, schema),
+    };
+    let (value, array) = alike(&raw.left, &array, schema);
     let planned = match is_all {
         true => with_all(value, op, array)?,
         false if op == Operator::Eq => {
@@ -157,6 +162,18 @@ pub(super) fn planned(raw: &RawBinaryExpr, schema: &dyn ExprSchema) -> Result<Op
         false => with_any(value, op, array)?,
     };
     Ok(Some(planned))
+}
+
+/// A parameter without a type as an array of what stands beside it, since there is no least element of an array without one.
+fn array_beside(array: &Planned, value: &Planned, schema: &dyn ExprSchema) -> Planned {
+    match (array, value.get_type(schema)) {
+        (Planned::Placeholder(open), Ok(element)) if open.field.is_none() && !element.is_null() => {
+            let field = Field::new("value", DataType::new_list(element, true), true);
+            let id = open.id.clone();
+            Planned::Placeholder(Placeholder::new_with_field(id, Some(Arc::new(field))))
+        }
+        _ => array.clone(),
+    }
 }
 
 /// Whether a value is among the elements, also a NULL among none, of which the planner's own says that it is unknown.

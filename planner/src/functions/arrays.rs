@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, ListArray, StringArray, UInt64Array,
+    Array, ArrayRef, AsArray, BooleanArray, Int32Array, ListArray, StringArray, UInt64Array,
 };
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::kernels::cmp::eq;
@@ -28,6 +28,7 @@ pub(super) fn functions() -> Vec<Function> {
         )
         .returning(|args| Ok(args.arg_fields[0].as_ref().clone())),
         function("array_bounds", &[1], DataType::Utf8, array_bounds),
+        function("array_depth", &[1], DataType::Int32, array_depth),
         function_of("trim_array", &[2], |types| Ok(types[0].clone()), trim_array),
         function_of(
             "array_fill",
@@ -152,21 +153,38 @@ fn array_without_nulls(call: &Call<'_>) -> Result<ArrayRef> {
     )?))
 }
 
+/// The lengths of an array's dimensions; `None`: it is NULL or empty.
+fn lengths(lists: &ListArray, row: usize) -> Option<Vec<usize>> {
+    let mut lengths = Vec::new();
+    let mut part = lists.is_valid(row).then(|| lists.value(row));
+    while let Some(items) = part.filter(|items| !items.is_empty()) {
+        lengths.push(items.len());
+        let inner = items.as_list_opt::<i32>();
+        part = inner.and_then(|inner| inner.is_valid(0).then(|| inner.value(0)));
+    }
+    (!lengths.is_empty()).then_some(lengths)
+}
+
 /// `[1:n]`, for each dimension; of an empty array there are no bounds.
 fn array_bounds(call: &Call<'_>) -> Result<ArrayRef> {
     let lists = lists(call, 0)?;
     let of = |row: usize| {
-        let mut bounds = String::new();
-        let mut part = lists.is_valid(row).then(|| lists.value(row));
-        while let Some(items) = part.filter(|items| !items.is_empty()) {
-            bounds.push_str(&format!("[1:{}]", items.len()));
-            let inner = items.as_list_opt::<i32>();
-            part = inner.and_then(|inner| inner.is_valid(0).then(|| inner.value(0)));
-        }
-        (!bounds.is_empty()).then_some(bounds)
+        let bounds = lengths(&lists, row)?.into_iter();
+        Some(
+            bounds
+                .map(|length| format!("[1:{length}]"))
+                .collect::<String>(),
+        )
     };
     let texts = (0..call.n_rows).map(of);
     Ok(Arc::new(texts.collect::<StringArray>()))
+}
+
+/// How many dimensions there are; an empty array has none.
+fn array_depth(call: &Call<'_>) -> Result<ArrayRef> {
+    let lists = lists(call, 0)?;
+    let counts = (0..call.n_rows).map(|row| lengths(&lists, row).map(|all| all.len() as i32));
+    Ok(Arc::new(counts.collect::<Int32Array>()))
 }
 
 /// An array without its last `n` elements.

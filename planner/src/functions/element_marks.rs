@@ -17,7 +17,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::json::remarked;
-use super::syntax::{function_name, unnest_query};
+use super::syntax::{function_name, names_columns, unnest_query};
 use super::types::element_type;
 
 /// The operator of a mark, which no client's text can write.
@@ -40,12 +40,19 @@ pub(super) fn marked(expr: &Expr) -> Option<Expr> {
 
 /// The query of an `UNNEST` in FROM whose elements may have a mark.
 pub(super) fn spelt(factor: &TableFactor) -> Option<TableFactor> {
-    let TableFactor::UNNEST { array_exprs, .. } = factor else {
+    let TableFactor::UNNEST {
+        alias, array_exprs, ..
+    } = factor
+    else {
         return None;
     };
-    let may_be_marked = array_exprs
-        .iter()
-        .any(|array| array.visit(&mut Finder).is_break());
+    let n_names = alias.as_ref().map_or(0, |alias| alias.columns.len());
+    // What columns hold is known only to the planner.
+    let is_of_columns = n_names == array_exprs.len() && array_exprs.iter().any(names_columns);
+    let may_be_marked = is_of_columns
+        || array_exprs
+            .iter()
+            .any(|array| array.visit(&mut Finder).is_break());
     may_be_marked.then(|| unnest_query(factor))?
 }
 

@@ -423,11 +423,16 @@ fn whole(array: &ArrayRef) -> Result<ArrayRef> {
 
 fn real(array: &ArrayRef) -> Result<ArrayRef> {
     let values = array.as_primitive::<Float64Type>();
-    let is_too_large = |value: f64| value.is_finite() && (value as f32).is_infinite();
-    match values.iter().flatten().find(|value| is_too_large(*value)) {
-        None => Ok(Arc::clone(array)),
-        Some(_) => Err(failure("22003", "value out of range: overflow")),
+    for value in values.iter().flatten() {
+        let real = value as f32;
+        if real.is_infinite() && value.is_finite() {
+            return Err(failure("22003", "value out of range: overflow"));
+        }
+        if real == 0.0 && value != 0.0 {
+            return Err(failure("22003", "value out of range: underflow"));
+        }
     }
+    Ok(Arc::clone(array))
 }
 
 fn on_clock(array: &ArrayRef, zone: &Tz) -> Result<ArrayRef> {

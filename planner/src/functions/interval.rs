@@ -34,7 +34,7 @@ pub(super) fn functions() -> Vec<Function> {
         }),
         function("interval_times", &[2], INTERVAL, |call| {
             scaled(call, |value, factor| {
-                Parts::of(value).times(factor).interval()
+                Parts::of(value).scaled(|part| part * factor).interval()
             })
         }),
         function("interval_divided", &[2], INTERVAL, |call| {
@@ -105,20 +105,30 @@ impl Parts {
         ))
     }
 
-    fn times(self, factor: f64) -> Parts {
+    fn negated(self) -> Parts {
         Parts {
-            months: self.months * factor,
-            days: self.days * factor,
-            micros: self.micros * factor,
+            months: -self.months,
+            days: -self.days,
+            micros: -self.micros,
         }
     }
 
-    /// Divides each part itself: times the reciprocal, 49 months by 49 would be less than a month.
-    fn divided(self, divisor: f64) -> Parts {
+    /// Changes each part, and carries fractions down: of months to days, and of both to time, whose sign the days then need
+    /// not have. Each part is divided itself: times the reciprocal, 49 months by 49 would be less than a month.
+    fn scaled(self, of: impl Fn(f64) -> f64) -> Parts {
+        const SECONDS_PER_DAY: f64 = 86_400.0;
+        // As PostgreSQL rounds what it carries.
+        let rounded = |value: f64| (value * 1e6).round_ties_even() / 1e6;
+        let (months, days) = (of(self.months), of(self.days));
+        let more_days = rounded(months.fract() * DAYS_PER_MONTH);
+        let of_day = days - days.trunc() + more_days - more_days.trunc();
+        let seconds = rounded(of_day * SECONDS_PER_DAY);
+        let whole_days = (seconds / SECONDS_PER_DAY).trunc();
+        let seconds = seconds - whole_days * SECONDS_PER_DAY;
         Parts {
-            months: self.months / divisor,
-            days: self.days / divisor,
-            micros: self.micros / divisor,
+            months: months.trunc(),
+            days: days.trunc() + more_days.trunc() + whole_days,
+            micros: (of(self.micros) + seconds * 1e6).round_ties_even(),
         }
     }
 
@@ -225,11 +235,32 @@ pub(super) fn quotient(value: IntervalMonthDayNano, divisor: f64) -> Result<Inte
     if divisor == 0.0 {
         return Err(failure("22012", "division by zero"));
     }
-    Parts::of(value).divided(divisor).interval()
+    Parts::of(value).scaled(|part| part / divisor).interval()
+}
+
+/// What lies so far on the way from one interval to another.
+pub(super) fn between(
+    low: IntervalMonthDayNano,
+    high: IntervalMonthDayNano,
+    part: f64,
+) -> Result<IntervalMonthDayNano> {
+    let (low, high) = (Parts::of(low), Parts::of(high));
+    let way = Parts {
+        months: high.months - low.months,
+        days: high.days - low.days,
+        micros: high.micros - low.micros,
+    };
+    let way = way.scaled(|whole| whole * part);
+    let found = Parts {
+        months: low.months + way.months,
+        days: low.days + way.days,
+        micros: low.micros + way.micros,
+    };
+    found.interval()
 }
 
 /// Microseconds, of months with 30 days and days with 24 hours: by these, intervals are compared.
-pub(super) fn length(value: IntervalMonthDayNano) -> i128 {
+pub(crate) fn length(value: IntervalMonthDayNano) -> i128 {
     let days = i128::from(value.months) * 30 + i128::from(value.days);
     days * i128::from(MICROS_PER_DAY) + i128::from(value.nanoseconds / 1000)
 }
@@ -436,7 +467,7 @@ fn traditional_parts(text: &str) -> Option<Parts> {
             }
         }
     }
-    Some(if is_ago { parts.times(-1.0) } else { parts })
+    Some(if is_ago { parts.negated() } else { parts })
 }
 
 /// Cuts at spaces, at commas (`1 day, 5:00:00`) and between a number and its unit: `1d` is `1`, `d`.

@@ -40,6 +40,7 @@ pub(super) fn functions() -> Vec<Function> {
         ),
         function_of("negated", &[1], |types| negated_type(&types[0]), negated),
         half_to_even(),
+        function("sign", &[1], DataType::Float64, sign),
         function("width_bucket", &[2, 4], DataType::Int32, width_bucket),
         function_of(
             "random_between",
@@ -73,6 +74,17 @@ pub(super) fn half_to_even() -> Function {
         let rounded: Float64Array = call.floats(0)?.unary(f64::round_ties_even);
         Ok(Arc::new(rounded))
     })
+}
+
+/// 1, -1, or 0 of what is neither more nor less than 0, as NaN is.
+fn sign(call: &Call<'_>) -> Result<ArrayRef> {
+    let of = |number: f64| match () {
+        () if number > 0.0 => 1.0,
+        () if number < 0.0 => -1.0,
+        () => 0.0,
+    };
+    let signs: Float64Array = call.floats(0)?.unary(of);
+    Ok(Arc::new(signs))
 }
 
 fn whole_or_float(types: &[DataType]) -> DataType {

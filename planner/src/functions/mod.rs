@@ -1,8 +1,8 @@
 //! PostgreSQL's functions and operators that the planner lacks, or gives another meaning.
 //!
 //! In: a session's context; out: the same with the functions of each family. Code map: `call` describes
-//! a function; `moment`, `now`, `interval`, `clock_sums`, `day_sums`, `truncation`, `precision`, `template`, `number_template` and `to_char` are about time and
-//! its text; `math`, `rounding`, `series`, `bytes`, `of_bytes`, `strings`, `regexps`, `arrays`, `dimensions`, `json`, `uuid`, `enums` what their names say; `aggregates`, `array_agg`, `string_agg`, `sums`, `averages` and `interval_totals` look at whole groups, `sliding` at frames of windows, `shifts` at other rows of a window;
+//! a function; `moment`, `now`, `interval`, `clock_sums`, `day_sums`, `truncation`, `precision`, `template`, `template_letters`, `number_template` and `to_char` are about time and
+//! its text; `math`, `rounding`, `series`, `bytes`, `of_bytes`, `strings`, `regexps`, `similar`, `arrays`, `array_parts`, `dimensions`, `json`, `uuid`, `enums` what their names say; `aggregates`, `array_agg`, `string_agg`, `sums`, `averages` and `interval_totals` look at whole groups, `sliding` at frames of windows, `shifts` at other rows of a window;
 //! `googlesql` has those of BigQuery; `operators` and `checked` plan operators, `order_keys` are what values are compared by, `extreme_arguments` choose by them, `literals` types numbers; `fitted` prepares what is cast, `decimals` numbers for numerics, `rows_by_place` rows for structs, `assigned_value` marks it,
 //! `quantified` compares with all rows of a subquery, `array_comparisons` with the elements of arrays, `chosen_items` with those of lists, `case_marks` tells what CASE is of, `cast_keys` keeps keys of groups apart, `query_keys` makes values of those with subqueries, `element_marks` what elements are of, `bare_fields` what names mean beside elements, `beside_days` reads moments beside branches, `pattern_lists` with all patterns of an array; `row_bucket` divides rows that come in no order; `set_key` hides what is known of a key of groups; `server_side` waits; `long_chains` refuses operators that would be planned for minutes; `syntax` spells a
 //! statement anew before it is planned, `types` names its types. Functions about catalogs, and those that write
@@ -12,6 +12,7 @@ mod aggregates;
 mod array_agg;
 mod array_comparisons;
 mod array_elements;
+mod array_parts;
 mod arrays;
 mod assigned_value;
 mod averages;
@@ -60,6 +61,7 @@ mod series;
 mod server_side;
 mod set_key;
 mod shifts;
+mod similar;
 mod single_value;
 mod sized;
 mod sliding;
@@ -68,6 +70,7 @@ mod strings;
 mod sums;
 mod syntax;
 mod template;
+mod template_letters;
 mod text_input;
 mod text_limits;
 mod to_char;
@@ -88,6 +91,7 @@ use datafusion::prelude::SessionContext;
 pub use array_agg::TYPE_KEY;
 pub(crate) use array_agg::gathers_for;
 pub(crate) use array_comparisons::mark_array_comparisons;
+pub(crate) use array_parts::{ARRAY_WITH_PART, LAST_PLACE, SLICE_BOUND};
 pub(crate) use assigned_value::{
     MARK as ASSIGNED_VALUE, can_be_assigned, check_assignment, check_default, type_of,
 };
@@ -104,23 +108,26 @@ pub(crate) use enums::{
 };
 pub(crate) use extreme_arguments::extreme_by_key;
 pub(crate) use fitted::{WHOLE as AS_WHOLE, assigned, read_beside};
+pub(crate) use interval::{length as interval_length, parse as parse_interval};
 use json::MarkedArrays;
 pub use json::jsonb_text;
-pub(crate) use json::{WHOLE_ROW, remarked, stands_for};
+pub(crate) use json::{JSONB_WITH_PART, WHOLE_ROW, remarked, stands_for};
 pub(crate) use literals::{exact_fraction, forget_digits, is_fraction, type_numbers};
 pub(crate) use moment::{TIMESTAMP, timestamptz};
 use operators::Operators;
 pub(crate) use order_keys::{Key, key_of, keyed, keys_of, no_operator};
+pub(crate) use precision::CLOCKS_OF_DIGITS;
 pub(crate) use quotients::of_settled_types;
 pub(crate) use rounding::{half_away, half_to_even, is_round};
 pub(crate) use row_bucket::row_bucket;
 pub(crate) use rows_by_place::check_row_width;
+pub(crate) use series::SERIES;
 pub(crate) use set_key::set_key;
 pub(crate) use single_value::{only_value, single_value};
 pub(crate) use sized::{Growth, growth};
 pub(crate) use syntax::{
-    change_own, elements_column, gives_rows, is_order_column, number_text, record_member,
-    refuse_wide, rewrite, unsupported_subquery,
+    call as function_call, change_own, elements_column, gives_rows, is_order_column, number_text,
+    record_member, refuse_wide, rewrite, unsupported_subquery,
 };
 pub use text_input::{
     ArrayItem, holds_numerics, numeric_in_full, numerics_in_full, read_text, read_texts,
@@ -130,6 +137,7 @@ pub(crate) use text_input::{
     FILE_TEXTS, check_text, in_full, is_bytes, planned_type, read_array, reader_of, type_beside,
     type_in_full, type_read_by,
 };
+pub(crate) use text_limits::{AS_BPCHAR, AS_VARCHAR};
 pub(crate) use types::Types;
 pub(crate) use uuid::READ as READ_UUID;
 pub use uuid::uuid_text;
@@ -151,8 +159,6 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
     functions.push(auspex_storage::uuid_of_bytes());
     functions.push(auspex_storage::texts_within());
     functions.extend(rounding::functions());
-    let signum = datafusion::functions::math::signum();
-    functions.push(signum.as_ref().clone().with_aliases(["sign"]));
     for function in &functions {
         context.register_udf(Arc::new(function.clone()))?;
     }
@@ -189,6 +195,7 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
     }
     context.register_function_rewrite(Arc::new(dimensions::KeepDimensions))?;
     // Once before types are coerced, which single expressions see alone, and once after.
+    context.register_function_rewrite(Arc::new(json::ReadScalars))?;
     context.register_function_rewrite(Arc::new(text_input::ReadTexts))?;
     context.register_function_rewrite(Arc::new(json::WriteObjects))?;
     context.register_function_rewrite(Arc::new(rows_by_place::RowsByPlace))?;
@@ -231,7 +238,9 @@ fn families() -> impl Iterator<Item = call::Function> {
         truncation::functions(),
         math::functions(),
         strings::functions(),
+        similar::functions(),
         arrays::functions(),
+        array_parts::functions(),
         json::functions(),
         googlesql::functions(),
         quantified::functions(),

@@ -20,7 +20,7 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::checked::Checked;
 use super::interval::is_interval;
-use super::json::kept;
+use super::json::{JSONB_ITEM, JSONB_ITEM_TEXT, kept};
 use super::literals;
 use super::moment::{TIMESTAMP, is_time, timestamptz};
 use super::{
@@ -216,25 +216,8 @@ impl Operators {
         }
         let args = || vec![raw.left.clone(), raw.right.clone()];
         let swapped = || vec![raw.right.clone(), raw.left.clone()];
-        let holds_json = |expr: &Expr| holds_json(expr, schema);
         if left.is_string() || left.is_null() {
-            let is_json = || holds_json(&raw.left) || holds_json(&raw.right);
-            let name = match &raw.op {
-                BinaryOperator::Arrow => "json_get",
-                BinaryOperator::LongArrow => "json_get_text",
-                BinaryOperator::HashArrow => "json_path",
-                BinaryOperator::HashLongArrow => "json_path_text",
-                BinaryOperator::AtArrow | BinaryOperator::ArrowAt => "json_contains",
-                BinaryOperator::Question => "json_has",
-                BinaryOperator::QuestionPipe => "json_has_any",
-                BinaryOperator::QuestionAnd => "json_has_all",
-                BinaryOperator::AtQuestion => "jsonb_path_exists_opr",
-                BinaryOperator::AtAt => "jsonb_path_match_opr",
-                BinaryOperator::HashMinus => "json_without_path",
-                BinaryOperator::StringConcat if holds_json(&raw.left) && is_json() => "json_merged",
-                BinaryOperator::Minus if holds_json(&raw.left) => "json_without",
-                _ => "",
-            };
+            let name = of_json(raw, right, schema);
             let is_reversed = raw.op == BinaryOperator::ArrowAt;
             if let Some(call) = self.call(name, if is_reversed { swapped() } else { args() }) {
                 return Some(call);
@@ -317,6 +300,36 @@ fn is_whole(data_type: &DataType) -> bool {
 fn holds_json(expr: &Expr, schema: &dyn ExprSchema) -> bool {
     let field = expr.to_field(schema);
     field.is_ok_and(|(_, field)| JsonKind::of(&field).is_some())
+}
+
+/// The name of the function that an operator of json is; of others it is empty.
+fn of_json(raw: &RawBinaryExpr, right: &DataType, schema: &dyn ExprSchema) -> &'static str {
+    let holds_json = |expr: &Expr| holds_json(expr, schema);
+    let is_json = || holds_json(&raw.left) || holds_json(&raw.right);
+    let is_place = || right.is_integer() && is_jsonb(&raw.left, schema);
+    match &raw.op {
+        BinaryOperator::Arrow if is_place() => JSONB_ITEM,
+        BinaryOperator::LongArrow if is_place() => JSONB_ITEM_TEXT,
+        BinaryOperator::Arrow => "json_get",
+        BinaryOperator::LongArrow => "json_get_text",
+        BinaryOperator::HashArrow => "json_path",
+        BinaryOperator::HashLongArrow => "json_path_text",
+        BinaryOperator::AtArrow | BinaryOperator::ArrowAt => "json_contains",
+        BinaryOperator::Question => "json_has",
+        BinaryOperator::QuestionPipe => "json_has_any",
+        BinaryOperator::QuestionAnd => "json_has_all",
+        BinaryOperator::AtQuestion => "jsonb_path_exists_opr",
+        BinaryOperator::AtAt => "jsonb_path_match_opr",
+        BinaryOperator::HashMinus => "json_without_path",
+        BinaryOperator::StringConcat if holds_json(&raw.left) && is_json() => "json_merged",
+        BinaryOperator::Minus if holds_json(&raw.left) => "json_without",
+        _ => "",
+    }
+}
+
+fn is_jsonb(expr: &Expr, schema: &dyn ExprSchema) -> bool {
+    let field = expr.to_field(schema);
+    field.is_ok_and(|(_, field)| JsonKind::of(&field) == Some(JsonKind::Jsonb))
 }
 
 pub(super) fn comparison(op: &BinaryOperator) -> Option<Operator> {

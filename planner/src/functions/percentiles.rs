@@ -1,35 +1,54 @@
 //! `percentile_cont` to PostgreSQL's last digit: the planner's own rounds the place between two values to six digits.
 //!
 //! In: numbers; out: the value at a fraction of them in order, `lo + (hi - lo) * part`, in doubles. The planner's function
-//! gathers the values and moves them between machines; only what becomes of them is ours.
+//! gathers the values and moves them between machines; only what becomes of them is ours. Intervals, which it does not know,
+//! are gathered here.
 
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array as _, ArrayRef, AsArray as _, BooleanArray, Float64Array, RecordBatch,
+    Array as _, ArrayRef, AsArray as _, BooleanArray, Float64Array, IntervalMonthDayNanoArray,
+    RecordBatch,
 };
-use datafusion::arrow::datatypes::{DataType, FieldRef, Float64Type, Schema};
+use datafusion::arrow::datatypes::{
+    DataType, Field, FieldRef, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, Schema,
+};
 use datafusion::common::ScalarValue;
+use datafusion::common::utils::SingleRowListArrayBuilder;
 use datafusion::error::Result;
 use datafusion::functions_aggregate::percentile_cont::percentile_cont_udaf;
 use datafusion::logical_expr::function::{
     AccumulatorArgs, AggregateFunctionSimplification, StateFieldsArgs,
 };
+use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
+use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, EmitTo, GroupsAccumulator,
+    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, EmitTo, Expr, GroupsAccumulator,
     Signature,
 };
 
+use super::call::{INTERVAL, failure};
+use super::interval::{between, is_interval, length};
+
 /// The function, in the place of the planner's.
 pub(super) fn function() -> AggregateUDF {
+    let planned = percentile_cont_udaf();
     AggregateUDF::from(PercentileCont {
-        planned: percentile_cont_udaf(),
+        signature: Signature::user_defined(planned.signature().volatility),
+        planned,
     })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct PercentileCont {
     planned: Arc<AggregateUDF>,
+    signature: Signature,
+}
+
+/// Whether a percentile is one of intervals.
+fn is_of_intervals(fields: &[FieldRef]) -> bool {
+    let first = fields.first().map(|field| field.data_type());
+    first.is_some_and(is_interval)
 }
 
 impl AggregateUDFImpl for PercentileCont {
@@ -42,18 +61,44 @@ impl AggregateUDFImpl for PercentileCont {
     }
 
     fn signature(&self) -> &Signature {
-        self.planned.signature()
+        &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        if types.len() == 2 && is_interval(&types[0]) {
+            return Ok(vec![INTERVAL, DataType::Float64]);
+        }
+        let field = |data_type: &DataType| -> FieldRef {
+            Arc::new(Field::new("argument", data_type.clone(), true))
+        };
+        let fields: Vec<FieldRef> = types.iter().map(field).collect();
+        let fields = fields_with_udf(&fields, self.planned.as_ref())?;
+        let types = fields.iter().map(|field| field.data_type().clone());
+        Ok(types.collect())
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        self.planned.return_type(types)
+        match types.first().is_some_and(is_interval) {
+            true => Ok(INTERVAL),
+            false => self.planned.return_type(types),
+        }
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        if is_of_intervals(args.input_fields) {
+            let name = format_state_name(args.name, "intervals");
+            let values = Field::new(name, DataType::new_list(INTERVAL, true), true);
+            return Ok(vec![Arc::new(values)]);
+        }
         self.planned.state_fields(args)
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        if is_of_intervals(args.expr_fields) {
+            let place = Place::told(&args)?;
+            let values = Vec::new();
+            return Ok(Box::new(Intervals { values, place }));
+        }
         let place = Place::of(&args)?;
         let gathered = self.planned.accumulator(args)?;
         Ok(match place {
@@ -63,7 +108,7 @@ impl AggregateUDFImpl for PercentileCont {
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        self.planned.groups_accumulator_supported(args)
+        !is_of_intervals(args.expr_fields) && self.planned.groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(
@@ -79,7 +124,15 @@ impl AggregateUDFImpl for PercentileCont {
     }
 
     fn simplify(&self) -> Option<AggregateFunctionSimplification> {
-        self.planned.simplify()
+        let planned = self.planned.simplify()?;
+        Some(Box::new(move |call, info| {
+            let first = call.params.args.first();
+            let first = first.map(|value| info.get_data_type(value)).transpose()?;
+            match first.as_ref().is_some_and(is_interval) {
+                true => Ok(Expr::AggregateFunction(call)),
+                false => planned(call, info),
+            }
+        }))
     }
 
     fn supports_within_group_clause(&self) -> bool {
@@ -97,8 +150,15 @@ struct Place {
 impl Place {
     /// The place that a call asks for; `None`: not of doubles, or of none, which the planner's own answers or refuses.
     fn of(args: &AccumulatorArgs<'_>) -> Result<Option<Place>> {
-        let is_double = args.expr_fields[0].data_type() == &DataType::Float64;
-        let Some(fraction) = args.exprs.get(1).filter(|_| is_double) else {
+        match args.expr_fields[0].data_type() {
+            DataType::Float64 => Place::told(args),
+            _ => Ok(None),
+        }
+    }
+
+    /// The place by the arguments alone.
+    fn told(args: &AccumulatorArgs<'_>) -> Result<Option<Place>> {
+        let Some(fraction) = args.exprs.get(1) else {
             return Ok(None);
         };
         // A literal needs no row.
@@ -183,6 +243,67 @@ impl Accumulator for Interpolated {
 
     fn supports_retract_batch(&self) -> bool {
         self.gathered.supports_retract_batch()
+    }
+}
+
+/// The intervals of one group; without a place there is no value.
+#[derive(Debug)]
+struct Intervals {
+    values: Vec<IntervalMonthDayNano>,
+    place: Option<Place>,
+}
+
+impl Intervals {
+    /// The value at the place.
+    fn among(&mut self) -> Result<Option<IntervalMonthDayNano>> {
+        let (Some(place), Some(last)) = (self.place, self.values.len().checked_sub(1)) else {
+            return Ok(None);
+        };
+        let fraction = place.fraction;
+        if !(0.0..=1.0).contains(&fraction) {
+            let message = format!("percentile value {fraction} is not between 0 and 1");
+            return Err(failure("22003", message));
+        }
+        self.values.sort_by_key(|value| length(*value));
+        if place.is_descending {
+            self.values.reverse();
+        }
+        let at = fraction * last as f64;
+        // Lossless: the fraction is from 0 to 1.
+        let (low, high) = (
+            self.values[at.floor() as usize],
+            self.values[at.ceil() as usize],
+        );
+        between(low, high, at - at.floor()).map(Some)
+    }
+}
+
+impl Accumulator for Intervals {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let intervals = values[0].as_primitive::<IntervalMonthDayNanoType>();
+        self.values.extend(intervals.iter().flatten());
+        Ok(())
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        for list in states[0].as_list::<i32>().iter().flatten() {
+            self.update_batch(&[list])?;
+        }
+        Ok(())
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        let values = IntervalMonthDayNanoArray::from(self.values.clone());
+        let values = SingleRowListArrayBuilder::new(Arc::new(values));
+        Ok(vec![values.build_list_scalar()])
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        self.among().map(ScalarValue::IntervalMonthDayNano)
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.values.capacity() * size_of::<IntervalMonthDayNano>()
     }
 }
 

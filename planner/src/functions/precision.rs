@@ -22,6 +22,9 @@ pub(super) const NAME: &str = "moment_of_digits";
 /// The same of intervals.
 pub(super) const OF_INTERVALS: &str = "interval_of_digits";
 
+/// The functions that give clocks of so many digits, their second arguments.
+pub(crate) const CLOCKS_OF_DIGITS: [&str; 3] = [NAME, OF_INTERVALS, "time_rounded"];
+
 /// Digits of seconds that a time stamp has.
 const MOST_DIGITS: u32 = 6;
 /// The beginning of 2000, from which PostgreSQL counts: halves are rounded away from it.

@@ -24,7 +24,7 @@ use super::moment::{TIMESTAMP, timestamptz, zone};
 use crate::memory::ask_for;
 
 /// The name of the function.
-pub(in crate::functions) const SERIES: &str = "series_by_steps";
+pub(crate) const SERIES: &str = "series_by_steps";
 
 /// Digits behind the point of a number that says nothing of them.
 const SCALE: i8 = 10;
@@ -48,7 +48,11 @@ fn element(types: &[DataType]) -> Result<DataType> {
     let is_local = |end: &DataType| matches!(end, DataType::Timestamp(_, None));
     let is_time = |end: &DataType| end.is_temporal() && !matches!(end, DataType::Time64(_));
     let is_open = |end: &DataType| end.is_string() || end.is_null();
-    let steps_in_time = types.get(2).is_some_and(super::interval::is_interval);
+    let is_between_times = ends.iter().any(is_time);
+    // A step without a type is an interval between times.
+    let is_step =
+        |step: &DataType| super::interval::is_interval(step) || step.is_null() && is_between_times;
+    let steps_in_time = types.get(2).is_some_and(is_step);
     if steps_in_time && ends.iter().all(|end| is_time(end) || is_open(end)) {
         let is_plain = ends.iter().any(is_local) && ends.iter().all(|e| is_local(e) || is_open(e));
         return Ok(if is_plain { TIMESTAMP } else { timestamptz() });

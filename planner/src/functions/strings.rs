@@ -8,11 +8,11 @@ use datafusion::arrow::array::{
     Array, ArrayRef, AsArray as _, BinaryArray, Int64Array, ListBuilder, StringArray, StringBuilder,
 };
 use datafusion::arrow::datatypes::{DataType, Field};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use regex::{Regex, RegexBuilder};
 
 use super::call::{Call, Function, failure, function};
-use super::regexps::{class, regexp_match, regexp_replace, translated};
+use super::regexps::{regexp_match, regexp_replace, translated};
 use super::text_input;
 use crate::memory::ask_for;
 
@@ -46,12 +46,6 @@ pub(super) fn functions() -> Vec<Function> {
             &[2, 3, 4, 5, 6],
             DataType::Utf8,
             regexp_substr,
-        ),
-        function(
-            "similar_to_regex",
-            &[1, 2],
-            DataType::Utf8,
-            similar_patterns,
         ),
         function("regexp_substring", &[2], DataType::Utf8, regexp_substring),
         function(
@@ -91,63 +85,6 @@ fn base64_lines(digits: &str) -> String {
         lines.push(digit);
     }
     lines
-}
-
-/// The regular expressions of patterns of `SIMILAR TO`; the second argument is the escape character.
-fn similar_patterns(call: &Call<'_>) -> Result<ArrayRef> {
-    let patterns = call.texts(0)?;
-    let escape = match call.args.len() {
-        1 => Some('\\'),
-        _ => call
-            .texts(1)?
-            .iter()
-            .next()
-            .flatten()
-            .and_then(|text| text.chars().next()),
-    };
-    let found = patterns
-        .iter()
-        .map(|pattern| pattern.map(|pattern| similar_regex(pattern, escape)));
-    Ok(Arc::new(found.collect::<StringArray>()))
-}
-
-/// `%` is any text and `_` any character; `|`, `*`, `+`, `?`, `{m,n}`, brackets mean what they do in regular expressions.
-fn similar_regex(pattern: &str, escape: Option<char>) -> String {
-    let mut regex = "(?s)^(?:".to_owned();
-    let mut chars = pattern.chars();
-    let mut in_class = false;
-    while let Some(c) = chars.next() {
-        match c {
-            c if Some(c) == escape => {
-                let escaped = chars.next().map(String::from).unwrap_or_default();
-                regex.push_str(&regex::escape(&escaped));
-            }
-            ']' => {
-                in_class = false;
-                regex.push(c);
-            }
-            '[' if in_class => match class(chars.as_str()) {
-                Some((class, rest)) => {
-                    regex.push_str(class);
-                    chars = rest.chars();
-                }
-                None => regex.push(c),
-            },
-            '[' => {
-                in_class = true;
-                regex.push(c);
-            }
-            c if in_class => regex.push(c),
-            '%' => regex.push_str(".*"),
-            '_' => regex.push('.'),
-            '.' | '^' | '$' | '\\' => {
-                regex.push('\\');
-                regex.push(c);
-            }
-            c => regex.push(c),
-        }
-    }
-    regex + ")$"
 }
 
 fn list_of(item: DataType) -> DataType {
@@ -197,12 +134,15 @@ fn compiled(pattern: &str, flags: &str) -> Result<Regex> {
             }
         };
     }
-    builder.build().map_err(|error| {
-        let text = error.to_string();
-        let cause = text.lines().last().unwrap_or_default().trim();
-        let cause = cause.strip_prefix("error: ").unwrap_or(cause);
-        failure("2201B", format!("invalid regular expression: {cause}"))
-    })
+    builder.build().map_err(|error| malformed(&error))
+}
+
+/// The error of a regular expression that is none.
+pub(super) fn malformed(error: &regex::Error) -> DataFusionError {
+    let text = error.to_string();
+    let cause = text.lines().last().unwrap_or_default().trim();
+    let cause = cause.strip_prefix("error: ").unwrap_or(cause);
+    failure("2201B", format!("invalid regular expression: {cause}"))
 }
 
 /// Calls `of` on each row's text and pattern; the flags are argument `flags_idx`, if there is one.

@@ -7,6 +7,7 @@ use datafusion::error::Result;
 
 use super::call::failure;
 use super::moment::{self, Moment};
+use super::template_letters::Letters;
 
 /// How a word is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +33,14 @@ enum Piece {
 }
 
 /// The fields, longer names before their beginnings.
-const FIELDS: [&str; 54] = [
+const FIELDS: [&str; 53] = [
     "A.M.", "P.M.", "B.C.", "A.D.", "MONTH", "Y,YYY", "SSSSS", "SSSS", "HH24", "HH12", "YYYY",
     "IYYY", "IDDD", "YYY", "IYY", "DAY", "DDD", "MON", "TZH", "TZM", "FF1", "FF2", "FF3", "FF4",
     "FF5", "FF6", "HH", "MI", "MM", "MS", "US", "SS", "AM", "PM", "BC", "AD", "YY", "IY", "IW",
-    "ID", "DD", "DY", "WW", "CC", "RM", "TZ", "OF", "Y", "I", "D", "W", "J", "Q", "TM",
+    "ID", "DD", "DY", "WW", "CC", "RM", "TZ", "OF", "Y", "I", "D", "W", "J", "Q",
 ];
+/// What may stand before a field: without padding, in exactly this form, in the words of a language, which are not padded.
+const PREFIXES: [&str; 3] = ["FM", "FX", "TM"];
 
 const MONTHS: [&str; 12] = [
     "January",
@@ -72,37 +75,34 @@ pub(super) struct Template(Vec<Piece>);
 
 impl Template {
     /// Reads a template; every text is one.
-    pub(super) fn read(text: &str) -> Template {
+    pub(super) fn read(text: &str, letters: Letters) -> Template {
         let mut pieces = Vec::new();
         let mut rest = text;
-        let mut is_bare = false;
+        let (mut is_bare, mut is_translated) = (false, false);
+        let begins = |rest: &str, name: &str| letters.begins(rest, name);
         while let Some(first) = rest.chars().next() {
-            let upper: String = rest.chars().take(5).collect::<String>().to_uppercase();
             if first == '"' {
                 let (quoted, after) = quoted(&rest[1..]);
                 push_text(&mut pieces, &quoted);
                 rest = after;
-            } else if upper.starts_with("FM") || upper.starts_with("FX") {
-                is_bare = is_bare || upper.starts_with("FM");
+            } else if let Some(prefix) = PREFIXES.iter().find(|prefix| begins(rest, prefix)) {
+                is_bare |= *prefix == "FM";
+                is_translated |= *prefix == "TM";
                 rest = &rest[2..];
-            } else if let Some(name) = FIELDS.iter().find(|name| upper.starts_with(**name)) {
+            } else if let Some(name) = FIELDS.iter().find(|name| begins(rest, name)) {
                 let style = style_of(&rest[..name.len()]);
                 rest = &rest[name.len()..];
-                let ordinal = rest
-                    .get(..2)
-                    .filter(|suffix| suffix.eq_ignore_ascii_case("TH") && *name != "TM")
-                    .map(style_of);
+                let ordinal = begins(rest, "TH").then(|| style_of(&rest[..2]));
                 if ordinal.is_some() {
                     rest = &rest[2..];
                 }
-                if *name != "TM" {
-                    pieces.push(Piece::Field {
-                        name,
-                        style,
-                        is_bare: std::mem::take(&mut is_bare),
-                        ordinal,
-                    });
-                }
+                let is_unpadded = std::mem::take(&mut is_translated) && is_word(name);
+                pieces.push(Piece::Field {
+                    name,
+                    style,
+                    is_bare: std::mem::take(&mut is_bare) || is_unpadded,
+                    ordinal,
+                });
             } else {
                 let skipped = if first == '\\' && rest.len() > 1 {
                     1

@@ -20,6 +20,7 @@ use super::interval::is_interval;
 use super::moment::{Moment, in_zone, moments, timestamptz, zone};
 use super::number_template::NumberTemplate;
 use super::template::Template;
+use super::template_letters::Letters;
 
 /// The functions of this family.
 pub(super) fn functions() -> Vec<Function> {
@@ -36,15 +37,25 @@ pub(super) fn functions() -> Vec<Function> {
 }
 
 /// Templates that were read: most columns have one.
-#[derive(Default)]
-struct Templates(HashMap<String, Template>);
+struct Templates {
+    letters: Letters,
+    read: HashMap<String, Template>,
+}
 
 impl Templates {
-    fn get(&mut self, text: &str) -> &Template {
-        if !self.0.contains_key(text) {
-            self.0.insert(text.to_owned(), Template::read(text));
+    fn of(letters: Letters) -> Templates {
+        Templates {
+            letters,
+            read: HashMap::new(),
         }
-        &self.0[text]
+    }
+
+    fn get(&mut self, text: &str) -> &Template {
+        if !self.read.contains_key(text) {
+            let template = Template::read(text, self.letters);
+            self.read.insert(text.to_owned(), template);
+        }
+        &self.read[text]
     }
 }
 
@@ -94,7 +105,7 @@ fn to_char(call: &Call<'_>) -> Result<ArrayRef> {
     if !(data_type.is_temporal() || data_type.is_string() || data_type.is_null()) {
         return Err(no_function("to_char", &[data_type, DataType::Utf8]));
     }
-    let mut known = Templates::default();
+    let mut known = Templates::of(Letters::Alike);
     let of = |(moment, template): (Option<Moment>, Option<&str>)| {
         Some(known.get(template?).format(&moment?))
     };
@@ -159,7 +170,7 @@ fn to_date(call: &Call<'_>) -> Result<ArrayRef> {
         return delegate(call, &inner, DataType::Date32);
     }
     let (texts, templates) = (call.texts(0)?, call.texts(1)?);
-    let mut known = Templates::default();
+    let mut known = Templates::of(Letters::Any);
     let of = |(text, template): (Option<&str>, Option<&str>)| {
         let (Some(text), Some(template)) = (text, template) else {
             return Ok(None);
@@ -207,7 +218,7 @@ fn to_timestamp(call: &Call<'_>) -> Result<ArrayRef> {
     }
     let (texts, templates) = (call.texts(0)?, call.texts(1)?);
     let zone = zone(call.time_zone())?;
-    let mut known = Templates::default();
+    let mut known = Templates::of(Letters::Any);
     let of = |(text, template): (Option<&str>, Option<&str>)| {
         let (Some(text), Some(template)) = (text, template) else {
             return Ok(None);

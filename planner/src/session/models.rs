@@ -22,7 +22,7 @@ impl Session {
         schema: &str,
         name: &str,
     ) -> Result<Option<(Arc<CatalogEntry>, ModelDefinition)>> {
-        let catalog = self.engine.catalog.state();
+        let catalog = self.seen_catalog();
         if !catalog.schema_exists(schema) {
             return Err(Error::Undefined {
                 kind: "schema",
@@ -58,7 +58,7 @@ impl Session {
                 found: commands::kind_name(&definition),
             }),
             None => {
-                let catalog = self.engine.catalog.state();
+                let catalog = self.seen_catalog();
                 let is_model =
                     |entry: &&Arc<CatalogEntry>| matches!(entry.definition, Definition::Model(_));
                 let names = catalog.entries(&schema).filter(is_model);

@@ -2,9 +2,13 @@
 //!
 //! In: a name and a value as text; out: the value in its canonical form, or an error that names what is allowed.
 
+use std::fmt::Display;
+
 use auspex_ml::compute::DeviceChoice;
 
+use super::accepted::{ACCEPTED, MOST};
 use super::session_values::{date_style, time_zone};
+use super::units::{Unit, size_bytes};
 use crate::error::{Error, Result, nearest};
 use crate::workload::LIMITS;
 
@@ -18,8 +22,10 @@ pub(super) enum Check {
     Device,
     /// `on` or `off` and PostgreSQL's other spellings.
     Switch,
-    /// Milliseconds, or a number with a unit; 0 turns it off.
-    Duration,
+    /// A number in a unit, from the least to the most.
+    Quantity(Unit, i64, i64),
+    /// A number that may have a fraction, from the least to the most.
+    Real(f64, f64),
     /// Bytes with a unit; 0 is no limit.
     Size,
     /// A whole number of at least this.
@@ -30,6 +36,9 @@ pub(super) enum Check {
     ReadOnly,
 }
 
+/// A time, of which 0 means for ever or never.
+const DURATION: Check = Check::Quantity(Unit::Milliseconds, 0, MOST);
+
 /// A setting that there is.
 pub(super) struct Definition {
     pub(super) name: &'static str,
@@ -39,7 +48,7 @@ pub(super) struct Definition {
     pub(super) description: &'static str,
 }
 
-const fn setting(
+pub(super) const fn setting(
     name: &'static str,
     default: &'static str,
     check: Check,
@@ -54,7 +63,7 @@ const fn setting(
 }
 
 /// The settings in alphabetical order. Those that only PostgreSQL knows are here when clients send
-/// them at start; their description says what they do not do.
+/// them at start; their description says what they do not do. The others of PostgreSQL are in `accepted`.
 pub(super) const DEFINITIONS: &[Definition] = &[
     setting(
         "allow_locations",
@@ -95,7 +104,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     setting(
         "checkpoint_interval",
         "30s",
-        Check::Duration,
+        DURATION,
         "How often a training keeps what it has come to, for TRAIN MODEL ... RESUME; 0 is never.",
     ),
     setting(
@@ -151,7 +160,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     setting(
         "extra_float_digits",
         "1",
-        Check::Any,
+        Check::Quantity(Unit::Number, -15, 3),
         "Accepted for clients; floats always print all digits.",
     ),
     setting(
@@ -163,13 +172,13 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     setting(
         "idle_in_transaction_session_timeout",
         "0",
-        Check::Duration,
+        DURATION,
         "Ends sessions that do nothing in a transaction block for so long; 0 is never.",
     ),
     setting(
         "idle_session_timeout",
         "0",
-        Check::Duration,
+        DURATION,
         "Ends sessions that do nothing for so long; 0 is never.",
     ),
     setting(
@@ -236,7 +245,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     setting(
         "lock_timeout",
         "0",
-        Check::Duration,
+        DURATION,
         "How long an advisory lock is waited for; 0 for as long as it takes. There are no other locks.",
     ),
     setting(
@@ -350,7 +359,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     setting(
         "statement_timeout",
         "0",
-        Check::Duration,
+        DURATION,
         "Ends statements that take longer; 0 is never.",
     ),
     setting(
@@ -398,7 +407,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     setting(
         "work_mem",
         "4MB",
-        Check::Any,
+        Check::Quantity(Unit::Kilobytes, 64, MOST),
         "Accepted for clients; memory is limited by --memory-limit.",
     ),
     setting(
@@ -413,6 +422,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
 pub(super) fn find(name: &str) -> Result<&'static Definition> {
     DEFINITIONS
         .iter()
+        .chain(ACCEPTED)
         .find(|definition| definition.name == name)
         .ok_or_else(|| {
             let names = DEFINITIONS.iter().map(|definition| definition.name);
@@ -447,9 +457,28 @@ pub(super) fn check(definition: &Definition, value: &str) -> Result<String> {
             "off" | "false" | "no" | "0" => Ok("off".to_owned()),
             _ => Err(wrong("on, off".to_owned())),
         },
-        Check::Duration => milliseconds(&lower).map(|_| lower).ok_or_else(|| {
-            wrong("a number of milliseconds, or a number with ms, s, min, h or d".to_owned())
-        }),
+        Check::Quantity(unit, least, most) => match unit.read(value) {
+            None => Err(wrong(unit.expected().to_owned())),
+            Some(number) if (*least..=*most).contains(&number) => Ok(unit.shown(number)),
+            Some(number) => {
+                let unit = unit.name().map(|unit| format!(" {unit}"));
+                let found = format!("{number}{}", unit.unwrap_or_default());
+                Err(out_of_range(definition.name, &found, least, most))
+            }
+        },
+        Check::Real(least, most) => match lower.trim().parse::<f64>() {
+            Ok(number) if (*least..=*most).contains(&number) => Ok(number.to_string()),
+            Ok(number) => {
+                let (least, most) = (bound(*least), bound(*most));
+                Err(out_of_range(
+                    definition.name,
+                    &number.to_string(),
+                    least,
+                    most,
+                ))
+            }
+            Err(_) => Err(wrong("a number".to_owned())),
+        },
         Check::Size if lower.trim() == "0" || size_bytes(&lower).is_some() => {
             Ok(value.trim().to_owned())
         }
@@ -461,39 +490,16 @@ pub(super) fn check(definition: &Definition, value: &str) -> Result<String> {
     }
 }
 
-/// A duration as PostgreSQL writes it: `250`, `250ms`, `2s`, `5min`, `1h`, `1d`.
-pub(crate) fn milliseconds(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let number: f64 = text[..digits].parse().ok()?;
-    let factor = match text[digits..].trim() {
-        "" | "ms" => 1.0,
-        "s" => 1_000.0,
-        "min" => 60_000.0,
-        "h" => 3_600_000.0,
-        "d" => 86_400_000.0,
-        _ => return None,
-    };
-    Some((number * factor).round() as u64)
+/// A bound as PostgreSQL writes it; the largest number has more digits than anybody reads.
+pub(super) fn bound(number: f64) -> String {
+    match number < f64::MAX {
+        true => number.to_string(),
+        false => "1.79769e+308".to_owned(),
+    }
 }
 
-/// A size as PostgreSQL writes it: `512MB`, `1.5GB`; a number alone is bytes.
-pub(crate) fn size_bytes(text: &str) -> Option<usize> {
-    let text = text.trim();
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let number: f64 = text[..digits].parse().ok()?;
-    let power = match text[digits..].trim().to_lowercase().as_str() {
-        "" | "b" => 0,
-        "kb" => 1,
-        "mb" => 2,
-        "gb" => 3,
-        "tb" => 4,
-        _ => return None,
-    };
-    let bytes = number * 1024_f64.powi(power);
-    (bytes >= 1.0 && bytes < usize::MAX as f64).then_some(bytes as usize)
+fn out_of_range(name: &str, found: &str, least: impl Display, most: impl Display) -> Error {
+    let message =
+        format!("{found} is outside the valid range for parameter \"{name}\" ({least} .. {most})");
+    Error::invalid("22023", message, None)
 }

@@ -72,7 +72,8 @@ fn steps(count: i64) -> FetchCount {
 fn count(cursor: &mut Cursor<'_>) -> Result<i64, ParseError> {
     let is_number =
         |at: usize| matches!(cursor.peek(at).map(|t| &t.token), Some(Token::Number(..)));
-    let is_signed = cursor.at_token(0, &Token::Minus) && is_number(1);
+    let has_sign = cursor.at_token(0, &Token::Minus) || cursor.at_token(0, &Token::Plus);
+    let is_signed = has_sign && is_number(1);
     match is_signed || is_number(0) {
         true => distance(cursor),
         false => Ok(1),

@@ -34,11 +34,13 @@ mod with_changes;
 use datafusion::sql::sqlparser::ast::Query;
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
+use crate::assigned_parts;
 use crate::between_symmetric;
 use crate::copied_tables;
 use crate::copy_forms;
 use crate::dialect::Dialect;
 use crate::error::{ParseError, ParseErrorKind};
+use crate::frame_forms;
 use crate::googlesql::{self, normalize_types};
 use crate::lexer::{Grammar, Piece, are_words, counted_from, is_word, split};
 use crate::limits;
@@ -50,6 +52,7 @@ use crate::record_columns;
 use crate::reference::read_word;
 use crate::rows_from;
 use crate::statement::{ParsedStatement, Statement};
+use crate::variadic;
 use cursor::Cursor;
 pub use options::literal_option;
 
@@ -151,8 +154,9 @@ fn prepare(
 ) -> Result<Vec<TokenWithSpan>, ParseError> {
     let tokens = copied_tables::settle(silent_clauses::leave_out(tokens));
     let tokens = postgres_forms::settle(copy_forms::settle(text, tokens));
+    let tokens = variadic::settle(frame_forms::settle(tokens)?);
     let tokens = record_columns::settle(between_symmetric::settle(tokens));
-    let tokens = nested_joins::settle(rows_from::settle(tokens));
+    let tokens = nested_joins::settle(rows_from::settle(assigned_parts::settle(tokens)));
     model_forms::rewrite(text, googlesql::rewrite(text, tokens, grammar)?)
 }
 

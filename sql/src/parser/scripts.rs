@@ -1,13 +1,16 @@
-//! Statements that have no counterpart here: GoogleSQL's variables, scripts, functions of one's own and exports of data.
+//! Statements that have no counterpart here: GoogleSQL's variables, scripts, functions of one's own and exports of data,
+//! and PostgreSQL's transactions in two phases.
 //!
 //! In: a statement's tokens; out: the error that names what is missing.
 
-use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use crate::error::ParseError;
+use crate::error::{ParseError, ParseErrorKind};
 use crate::lexer::{are_words, bare_word, is_word};
 use crate::parser::cursor::Cursor;
 use crate::statement::Statement;
+
+const PREPARE_TRANSACTION: &str = "PREPARE TRANSACTION";
 
 /// The name of a statement that is known and missing.
 fn missing(tokens: &[TokenWithSpan]) -> Option<&'static str> {
@@ -29,6 +32,11 @@ fn missing(tokens: &[TokenWithSpan]) -> Option<&'static str> {
     if starts(&["CREATE", "TEMP", "FUNCTION"]) || starts(&["CREATE", "TEMPORARY", "FUNCTION"]) {
         return Some("CREATE TEMP FUNCTION");
     }
+    // A statement may be called so: PREPARE transaction AS ….
+    let named = tokens.get(2).map(|token| &token.token);
+    if starts(&["PREPARE", "TRANSACTION"]) && matches!(named, Some(Token::SingleQuotedString(_))) {
+        return Some(PREPARE_TRANSACTION);
+    }
     None
 }
 
@@ -46,6 +54,11 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement, ParseError> {
         ),
         "EXPORT DATA" => error.with_hint("COPY (SELECT ...) TO 'file' writes files."),
         "LOAD DATA" => error.with_hint("COPY table FROM 'file' reads files."),
+        // The words by which transaction managers know a server without them.
+        PREPARE_TRANSACTION => {
+            let kind = ParseErrorKind::Disabled("prepared transactions");
+            ParseError::new(kind, None).with_hint("COMMIT ends a transaction in one phase.")
+        }
         _ => error,
     })
 }

@@ -20,6 +20,7 @@ fn operators_end_before_signs() {
 fn ordinary_sql_still_parses() {
     for text in [
         "SELECT 1",
+        "SELECT 1 top, start.a sort FROM t start JOIN u sample ON true",
         "SELECT * FROM 'path.parquet'",
         "SELECT * FROM a JOIN 'b/*.csv' AS b ON a.x = b.x, 'c.json'",
         "SELECT a::int, b #>> '{x}', c @> d FROM t WHERE e ~ '^x' AND $1 = f",

@@ -6,7 +6,10 @@
 
 use datafusion::common::JoinType;
 use datafusion::common::tree_node::{TransformedResult as _, TreeNode as _};
-use datafusion::logical_expr::{Distinct, Expr, FetchType, Limit, LogicalPlan, SkipType};
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{
+    BinaryExpr, Distinct, Expr, FetchType, Limit, LogicalPlan, Operator, SkipType,
+};
 use datafusion::optimizer::decorrelate::PullUpCorrelatedExpr;
 
 use super::outer_columns;
@@ -73,7 +76,8 @@ fn changes_rows(node: &LogicalPlan) -> bool {
         }
         // The columns of the lower condition have other names above.
         LogicalPlan::Filter(filter) => {
-            filter.predicate.contains_outer() && is_dependent(&filter.input)
+            filter.predicate.contains_outer()
+                && (is_dependent(&filter.input) || has_lost_condition(&filter.predicate))
         }
         LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty() && is_dependent(node),
         LogicalPlan::Join(join) => match join.join_type {
@@ -88,6 +92,16 @@ fn changes_rows(node: &LogicalPlan) -> bool {
         },
         _ => false,
     }
+}
+
+/// Whether a condition compares an outer column with itself, as `a.b = a.b`, which is unknown for NULL: the planner's rules
+/// take it for one that holds.
+fn has_lost_condition(predicate: &Expr) -> bool {
+    let mut conditions = split_conjunction(predicate).into_iter();
+    conditions.any(|condition| {
+        matches!(condition, Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right })
+            if left == right && condition.contains_outer())
+    })
 }
 
 /// Whether a LIMIT lets a row through if there is any.

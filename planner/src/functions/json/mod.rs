@@ -2,18 +2,21 @@
 //!
 //! In: text that is json, and values of any type; out: text with Arrow's mark of json, or plain text.
 //! `value` is the value itself, `order` its place among all, `convert` makes it of columns, `aggregates` of groups, `objects` of
-//! arrays; `sql_path` follows paths of SQL/JSON.
+//! arrays; `items` looks at members and elements, `parts` puts values into it; `scalars` casts it; `sql_path` follows paths of SQL/JSON.
 
 mod aggregates;
 mod convert;
 mod exact;
+mod items;
 mod json_path;
 mod kept;
 mod object_text;
 mod objects;
 mod order;
+mod parts;
 mod path_text;
 mod row;
+mod scalars;
 mod sql_path;
 mod value;
 
@@ -31,12 +34,15 @@ use datafusion::logical_expr::{AggregateUDF, Expr, ReturnFieldArgs};
 
 use super::call::{ANY, Call, Function, failure, function};
 use super::dimensions::{map_texts, texts_in_place_of};
+pub(super) use items::{JSONB_ITEM, JSONB_ITEM_TEXT};
 pub(crate) use kept::{MarkedArrays, read_marked, remarked, stands_for};
 pub(super) use kept::{keeping, kept, with_marks};
 pub(super) use object_text::WriteObjects;
 pub(super) use order::key_function;
+pub(crate) use parts::JSONB_WITH_PART;
 pub(crate) use row::WHOLE_ROW;
 pub(super) use row::whole_row;
+pub(super) use scalars::ReadScalars;
 use value::{Json, Layout};
 
 /// The text of a json value in the one form that `jsonb` has.
@@ -114,7 +120,7 @@ pub(super) fn read_as(kind: JsonKind, value: Expr) -> Expr {
 
 /// A member or an element of a json, NULL where there is none.
 fn member(value: Expr, key: Expr) -> Expr {
-    let mut found = readers().into_iter().map(Function::build);
+    let mut found = items::functions().into_iter().map(Function::build);
     match found.find(|function| function.name() == "json_get") {
         Some(function) => function.call(vec![value, key]),
         None => value,
@@ -143,10 +149,13 @@ pub(super) fn aggregates() -> Vec<AggregateUDF> {
 pub(super) fn functions() -> Vec<Function> {
     let mut functions = Vec::new();
     functions.extend(readers());
+    functions.extend(items::functions());
     functions.extend(spreaders());
     functions.extend(changers());
     functions.extend(json_path::functions());
     functions.extend(objects::functions());
+    functions.extend(parts::functions());
+    functions.extend(scalars::functions());
     functions.extend(sql_path::functions());
     functions.extend([JsonKind::Json, JsonKind::Jsonb].map(marker));
     functions.push(key_function());
@@ -172,12 +181,6 @@ fn readers() -> Vec<Function> {
             Json::read(text).map(|_| text.to_owned())
         }),
         reader("jsonb_in", JsonKind::Jsonb, jsonb_text),
-        json_function("json_get", &[2], |call| {
-            got(call, |value| Some(value.write(Layout::Spaced)))
-        }),
-        function("json_get_text", &[2], DataType::Utf8, |call| {
-            out_of_json(got(call, Json::plain)?)
-        }),
         json_function("json_path", &[2], |call| {
             followed(call, |value| Some(value.write(Layout::Spaced)))
         }),
@@ -305,36 +308,6 @@ fn mapped(call: &Call<'_>, of: impl Fn(&Json) -> Result<Option<String>>) -> Resu
         None => Ok(None),
     });
     Ok(Arc::new(texts.collect::<Result<StringArray>>()?))
-}
-
-/// `value -> key` and `value -> place`.
-fn got(call: &Call<'_>, show: impl Fn(&Json) -> Option<String>) -> Result<ArrayRef> {
-    let found = |row: Option<(Json, Step<'_>)>| {
-        let (value, step) = row?;
-        let found = match step {
-            Step::Key(key) => value.member(key),
-            Step::Place(place) => value.element(place),
-        };
-        found.and_then(&show)
-    };
-    let values = values(call, 0)?.into_iter();
-    let texts: StringArray = if call.arg(1)?.data_type().is_integer() {
-        let places = call.integers(1)?;
-        let rows = values.zip(places.iter());
-        rows.map(|(value, place)| found(Some((value?, Step::Place(place?)))))
-            .collect()
-    } else {
-        let keys = call.texts(1)?;
-        let rows = values.zip(keys.iter());
-        rows.map(|(value, key)| found(Some((value?, Step::Key(key?)))))
-            .collect()
-    };
-    Ok(Arc::new(texts))
-}
-
-enum Step<'a> {
-    Key(&'a str),
-    Place(i64),
 }
 
 /// A path a row: an array of texts, or its text `{a,b,0}`.

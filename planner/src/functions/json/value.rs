@@ -103,6 +103,14 @@ impl Json {
         }
     }
 
+    /// The same of `jsonb`, in which a plain value is the only element of itself.
+    pub(super) fn item(&self, place: i64) -> Option<&Json> {
+        match self {
+            Json::Array(_) | Json::Object(_) => self.element(place),
+            plain => matches!(place, 0 | -1).then_some(plain),
+        }
+    }
+
     /// The value at the end of a path of keys and places.
     pub(super) fn at_path<'a>(&'a self, path: &[String]) -> Option<&'a Json> {
         path.iter().try_fold(self, |value, step| match value {
@@ -111,18 +119,26 @@ impl Json {
         })
     }
 
-    /// Whether `part` is in this value, as `@>` says.
+    /// Whether `part` is in this value, as `@>` says: an array holds a plain value, though a plain value is no array, but
+    /// only at the top.
     pub(super) fn contains(&self, part: &Json) -> bool {
         match (self, part) {
+            (_, Json::Object(_) | Json::Array(_)) => self.covers(part),
+            (Json::Array(items), plain) => items.iter().any(|item| item.covers(plain)),
+            _ => self.covers(part),
+        }
+    }
+
+    /// Whether `part` is in this value, both of one kind.
+    fn covers(&self, part: &Json) -> bool {
+        match (self, part) {
             (Json::Object(members), Json::Object(parts)) => parts.iter().all(|(key, part)| {
-                let same = |(name, value): &(String, Json)| name == key && value.contains(part);
+                let same = |(name, value): &(String, Json)| name == key && value.covers(part);
                 members.iter().any(same)
             }),
             (Json::Array(items), Json::Array(parts)) => parts
                 .iter()
-                .all(|part| items.iter().any(|item| item.contains(part))),
-            // An array holds a plain value, though a plain value is no array.
-            (Json::Array(items), part) => items.contains(part),
+                .all(|part| items.iter().any(|item| item.covers(part))),
             (Json::Number(a), Json::Number(b)) => {
                 // What a double cannot tell apart is the same only digit by digit.
                 let is_exact = exact::may_have(a) && exact::may_have(b);

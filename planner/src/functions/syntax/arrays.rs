@@ -3,13 +3,15 @@
 //! In: one expression whose parts were rewritten before; out: what means the same to the planner.
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Array, BinaryOperator, DataType, Expr, Function, Subscript, TableFactor,
-    UnaryOperator, Value,
+    Array, BinaryOperator, DataType, Expr, Function, TableFactor, UnaryOperator, Value,
 };
 
 use super::array_literals::is_nested;
 use super::calls::{percentile_disc, percentiles, with_arguments};
-use super::{call, cast_to, function_name, is_parameter, literal, number, plain_arguments, text};
+use super::parameters::is_open;
+use super::{
+    call, cast_to, function_name, is_parameter, literal, number, plain_arguments, slices, text,
+};
 use crate::functions::FLAT;
 
 /// The same in the planner's words; `None` for any other expression.
@@ -20,15 +22,7 @@ pub(super) fn form(expr: &Expr) -> Option<Expr> {
             expr,
         } => negative_base(expr),
         Expr::BinaryOp { left, op, right } => operator(left, op, right),
-        Expr::CompoundFieldAccess { root, access_chain } => {
-            let mut access_chain = access_chain.clone();
-            let open = access_chain.iter_mut().map(close_slice);
-            let n_open = open.filter(|open| *open).count();
-            (n_open > 0).then(|| Expr::CompoundFieldAccess {
-                root: root.clone(),
-                access_chain,
-            })
-        }
+        Expr::CompoundFieldAccess { root, access_chain } => slices::bounded(root, access_chain),
         Expr::Substring { .. } => wider_substring(expr),
         Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } => {
             let mut over_all = expr.clone();
@@ -72,22 +66,6 @@ fn or_unknown(any: Expr, array: &Expr) -> Expr {
 fn operator(left: &Expr, op: &BinaryOperator, right: &Expr) -> Option<Expr> {
     (*op == BinaryOperator::PGStartsWith)
         .then(|| call("starts_with", vec![left.clone(), right.clone()]))
-}
-
-/// Gives `[:2]` and `[2:]` the bounds that an array has at most; whether they were missing.
-fn close_slice(access: &mut AccessExpr) -> bool {
-    let AccessExpr::Subscript(Subscript::Slice {
-        lower_bound,
-        upper_bound,
-        ..
-    }) = access
-    else {
-        return false;
-    };
-    let is_open = lower_bound.is_none() || upper_bound.is_none();
-    lower_bound.get_or_insert_with(|| number("1"));
-    upper_bound.get_or_insert_with(|| number(&i32::MAX.to_string()));
-    is_open
 }
 
 /// `-2 ^ 2` is `(-2) ^ 2`: in PostgreSQL a sign binds closer than a power.
@@ -148,9 +126,18 @@ fn called(function: &Function) -> Option<Expr> {
             [array, nothing] | [nothing, array] if is_null(nothing) && !is_null(array) => {
                 Some(array.clone())
             }
+            // The operator gives a parameter the type of the array beside it.
+            [left, right] if is_open(left) != is_open(right) => {
+                Some(Expr::Nested(Box::new(Expr::BinaryOp {
+                    left: Box::new(left.clone()),
+                    op: BinaryOperator::StringConcat,
+                    right: Box::new(right.clone()),
+                })))
+            }
             _ => None,
         },
         "array_dims" => plain_arguments(function).map(|args| call("array_bounds", args)),
+        "array_ndims" => plain_arguments(function).map(|args| call("array_depth", args)),
         "array_remove" | "array_replace" => {
             let args = plain_arguments(function)?;
             match args.as_slice() {
@@ -239,7 +226,7 @@ fn count_type(name: &str, function: &Function) -> Option<DataType> {
     match (name, function.over.is_some()) {
         ("rank" | "dense_rank" | "row_number", true) => Some(DataType::BigInt(None)),
         ("ntile", true) => Some(DataType::Integer(None)),
-        ("cardinality" | "array_ndims" | "array_position", false) => Some(DataType::Integer(None)),
+        ("cardinality" | "array_position", false) => Some(DataType::Integer(None)),
         _ => None,
     }
 }

@@ -20,13 +20,7 @@ pub(super) fn called(function: &Function, zone: Option<&str>) -> Result<Option<E
         return Ok(None);
     };
     Ok(match name.as_str() {
-        "substring" => match plain_arguments(function).as_deref() {
-            Some([value, pattern]) if literal(pattern).is_some() => Some(call(
-                "regexp_substring",
-                vec![value.clone(), pattern.clone()],
-            )),
-            _ => None,
-        },
+        "substring" => substring(function),
         "regexp_like" => searching(&name, function),
         "regexp_count" | "regexp_instr" | "array_positions" | "regr_count" => {
             Some(counted(&name, function))
@@ -66,6 +60,7 @@ pub(super) fn called(function: &Function, zone: Option<&str>) -> Result<Option<E
             Some(Expr::Function(function))
         }
         "rank" | "dense_rank" | "percent_rank" | "cume_dist" => {
+            hypothetical::check(&name, function)?;
             hypothetical::counted(&name, function)
         }
         "percentile_disc" => percentile_disc(function),
@@ -75,18 +70,40 @@ pub(super) fn called(function: &Function, zone: Option<&str>) -> Result<Option<E
             _ => None,
         },
         // The planner's own take no number of digits, or pass over it.
-        "current_timestamp" | "localtimestamp" => match plain_arguments(function).as_deref() {
-            Some([digits]) => {
-                let now = call(&name, Vec::new());
-                Some(call(precision::NAME, vec![now, digits.clone()]))
-            }
-            _ => None,
-        },
+        "current_timestamp" | "localtimestamp" => of_digits(&name, precision::NAME, function),
+        "current_time" | "localtime" => of_digits(&name, "time_rounded", function),
         "setseed" => {
             return Err(Error::unsupported("setseed"));
         }
         _ => None,
     })
+}
+
+/// A clock whose seconds have so many digits.
+fn of_digits(clock: &str, rounder: &str, function: &Function) -> Option<Expr> {
+    match plain_arguments(function)?.as_slice() {
+        [digits] if casts::number_text(digits).is_some() => {
+            Some(call(rounder, vec![call(clock, Vec::new()), digits.clone()]))
+        }
+        _ => None,
+    }
+}
+
+/// `substring(text, pattern)` and `substring(text, pattern, escape)`.
+fn substring(function: &Function) -> Option<Expr> {
+    let args = plain_arguments(function)?;
+    match args.as_slice() {
+        [_, pattern] if literal(pattern).is_some() => Some(call("regexp_substring", args)),
+        [_, pattern, escape] if is_text(pattern) || is_text(escape) => {
+            Some(call("similar_substring", args))
+        }
+        _ => None,
+    }
+}
+
+/// Whether an expression is a text that is no number.
+pub(super) fn is_text(expr: &Expr) -> bool {
+    literal(expr).is_some_and(|text| text.trim().parse::<i64>().is_err())
 }
 
 /// A call whose second argument is a pattern that the planner would read otherwise.

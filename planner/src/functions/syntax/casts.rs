@@ -4,11 +4,12 @@
 
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, CastKind, CharacterLength, DataType, DateTimeField, ExactNumberInfo, Expr,
-    TimezoneInfo, UnaryOperator, Value,
+    Function, FunctionArg, FunctionArgExpr, FunctionArguments, TimezoneInfo, UnaryOperator, Value,
 };
 
 use super::{call, cast_to, function_name, literal, number, plain_arguments, text};
 use crate::error::{Error, Result};
+use crate::functions::{AS_BPCHAR, AS_VARCHAR};
 
 /// The cast, prepared; `None` if it is right as it stands.
 pub(super) fn fitted(cast: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
@@ -126,7 +127,14 @@ fn declared_digits(data_type: &DataType) -> Result<Option<(u64, i64)>> {
         ExactNumberInfo::PrecisionAndScale(precision, scale) => (*precision, *scale),
     };
     match precision {
-        1..=MOST_DECLARED => Ok(Some((precision, scale))),
+        // As decimals, such values would be rounded and shown otherwise than PostgreSQL's.
+        1..=MOST_DECLARED if u64::try_from(scale).is_ok_and(|scale| scale <= precision) => {
+            Ok(Some((precision, scale)))
+        }
+        1..=MOST_DECLARED => {
+            let hint = "The scale of a numeric is between 0 and its precision.";
+            Err(unsupported(data_type, hint))
+        }
         _ => {
             let message =
                 format!("NUMERIC precision {precision} must be between 1 and {MOST_DECLARED}");
@@ -136,24 +144,30 @@ fn declared_digits(data_type: &DataType) -> Result<Option<(u64, i64)>> {
 }
 
 fn too_wide(data_type: &DataType) -> Error {
+    unsupported(data_type, "A numeric has at most 38 digits.")
+}
+
+fn unsupported(data_type: &DataType, hint: &str) -> Error {
     let message = format!(
         "the type {} is not supported",
         data_type.to_string().to_lowercase()
     );
-    let hint = "A numeric has at most 38 digits.";
     Error::invalid("0A000", message, Some(hint))
 }
 
-/// How many letters a cast leaves of a text: `x::varchar(3)`. One to `char` leaves one.
-pub(super) fn n_letters(data_type: &DataType) -> Option<u64> {
+/// The function that a cast to a type with a length is, and how many letters it leaves of a text: `x::varchar(3)`. One to
+/// `char` leaves one.
+pub(super) fn letters(data_type: &DataType) -> Option<(&'static str, u64)> {
     match data_type {
-        DataType::Char(None) | DataType::Character(None) => Some(1),
+        DataType::Char(None) | DataType::Character(None) => Some((AS_BPCHAR, 1)),
         DataType::Char(Some(CharacterLength::IntegerLength { length, .. }))
-        | DataType::Character(Some(CharacterLength::IntegerLength { length, .. }))
-        | DataType::Varchar(Some(CharacterLength::IntegerLength { length, .. }))
+        | DataType::Character(Some(CharacterLength::IntegerLength { length, .. })) => {
+            Some((AS_BPCHAR, *length))
+        }
+        DataType::Varchar(Some(CharacterLength::IntegerLength { length, .. }))
         | DataType::CharVarying(Some(CharacterLength::IntegerLength { length, .. }))
         | DataType::CharacterVarying(Some(CharacterLength::IntegerLength { length, .. })) => {
-            Some(*length)
+            Some((AS_VARCHAR, *length))
         }
         _ => None,
     }
@@ -183,6 +197,32 @@ fn prepared(name: &str, operand: &Expr, more: Vec<Expr>) -> Expr {
     let mut args = vec![operand.clone()];
     args.extend(more);
     call(name, args)
+}
+
+/// The functions that operands of casts are prepared with.
+const PREPARING: [&str; 6] = [
+    "as_decimal",
+    "as_real",
+    "as_time",
+    "as_whole",
+    "at_moment",
+    "on_clock",
+];
+
+/// What was prepared for a cast by a call.
+pub(super) fn prepared_operand(call: &mut Function) -> Option<&mut Expr> {
+    let name = function_name(call)?;
+    let FunctionArguments::List(list) = &mut call.args else {
+        return None;
+    };
+    match list.args.first_mut() {
+        Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(operand)))
+            if PREPARING.contains(&name.as_str()) =>
+        {
+            Some(operand)
+        }
+        _ => None,
+    }
 }
 
 /// The operand of a cast between what has a zone and what has none, where the client's zone is not Greenwich.

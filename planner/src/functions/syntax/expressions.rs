@@ -134,9 +134,19 @@ fn replacement(expr: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
             expr,
             substring_from: Some(from),
             substring_for: None,
+            shorthand,
             ..
-        } if literal(from).is_some() => {
+        } if literal(from).is_some() || !shorthand && parameters::is_open(from) => {
             Some(call("regexp_substring", vec![part(expr), part(from)]))
+        }
+        Expr::Substring {
+            expr,
+            substring_from: Some(pattern),
+            substring_for: Some(escape),
+            ..
+        } if calls::is_text(pattern) || calls::is_text(escape) => {
+            let args = vec![part(expr), part(pattern), part(escape)];
+            Some(call("similar_substring", args))
         }
         Expr::Like { .. } | Expr::ILike { .. } => like_several(expr),
         Expr::BinaryOp { left, op, right }
@@ -344,12 +354,10 @@ fn interval_literal(written: &str) -> Result<Expr> {
 
 /// Casts whose texts the planner reads otherwise, and names that stand for moments.
 fn cast(inner: &Expr, data_type: &DataType) -> Result<Option<Expr>> {
-    if let Some(n_letters) = casts::n_letters(data_type) {
+    if let Some((name, n_letters)) = casts::letters(data_type) {
         let whole = cast_to(inner.clone(), DataType::Text);
-        return Ok(Some(call(
-            "left",
-            vec![whole, number(&n_letters.to_string())],
-        )));
+        let length = number(&n_letters.to_string());
+        return Ok(Some(call(name, vec![whole, length])));
     }
     if let Some(rounded) = of_digits(inner, data_type)? {
         return Ok(Some(rounded));

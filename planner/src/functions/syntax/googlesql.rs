@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::calls::with_arguments;
+use super::casts::number_text;
 use super::{call, cast_to, function_name, literal, number, plain_arguments, text};
 use crate::error::{Error, Result};
 
@@ -300,7 +301,10 @@ fn expression(name: &str, args: Vec<Expr>) -> Option<Expr> {
         ("from_base64", [value]) => call("decode", vec![value.clone(), text("base64pad")]),
         ("from_hex", [value]) => call("decode", vec![value.clone(), text("hex")]),
         ("current_date", [zone]) => call("date", vec![call("now", Vec::new()), zone.clone()]),
-        ("current_time", [zone]) => call("time", vec![call("now", Vec::new()), zone.clone()]),
+        // PostgreSQL's takes a number of digits.
+        ("current_time", [zone]) if number_text(zone).is_none() => {
+            call("time", vec![call("now", Vec::new()), zone.clone()])
+        }
         ("current_datetime", []) => call("datetime", vec![call("now", Vec::new())]),
         ("current_datetime", [zone]) => {
             call("datetime", vec![call("now", Vec::new()), zone.clone()])

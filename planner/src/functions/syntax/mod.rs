@@ -2,8 +2,8 @@
 //!
 //! In and out: a statement's syntax tree. Every step keeps the meaning; what cannot be kept is an error
 //! that names it. `expressions` has operators and literals, `calls` those of functions, `array_literals` texts of arrays, `googlesql` the forms of BigQuery, `relations` what stands
-//! in FROM, `unnest` arrays there, `unnested_order` the order of rows that functions give, `rows_from` functions side by side, `records` json with a list of columns, `series` those of times and fractions, `cast_chains` casts of casts, `elements` subqueries over them, `rows` subqueries that make a row, `row_comparisons` what compares rows, `unknown_rows` NULLs in them, `grouping_positions` columns by their numbers and repeated keys in ROLLUP, `subqueries` EXISTS and IN among the columns of a result, `ties` FETCH … WITH TIES,
-//! `own_expressions` the expressions of a query but for those of queries within, `ordered` the order in which aggregates gather, `hypothetical` the rank that a value would have, `windows` windows with names. Plans nothing.
+//! in FROM, `unnest` arrays there, `unnested_order` the order of rows that functions give, `rows_from` functions side by side, `records` json with a list of columns, `series` those of times and fractions, `slices` parts of arrays, `cast_chains` casts of casts, `elements` subqueries over them, `rows` subqueries that make a row, `row_comparisons` what compares rows, `unknown_rows` NULLs in them, `grouping_positions` columns by their numbers and repeated keys in ROLLUP, `subqueries` EXISTS and IN among the columns of a result, `ties` FETCH … WITH TIES,
+//! `own_expressions` the expressions of a query but for those of queries within, `ordered` the order in which aggregates gather, `hypothetical` the rank that a value would have, `variadic` arrays in the place of arguments, `windows` windows with names. Plans nothing.
 
 mod array_literals;
 mod arrays;
@@ -25,12 +25,14 @@ mod row_comparisons;
 mod rows;
 mod rows_from;
 mod series;
+mod slices;
 mod subqueries;
 mod ties;
 mod unknown_rows;
 mod unnest;
 mod unnested_order;
 mod values;
+mod variadic;
 mod windows;
 
 pub(crate) use casts::{number_text, refuse_wide};
@@ -41,7 +43,7 @@ pub(crate) use records::record_member;
 pub(crate) use relations::{elements_column, gives_rows};
 pub(super) use row_comparisons::fields as row_fields;
 pub(crate) use subqueries::unsupported_subquery;
-pub(super) use unnest::unnest_query;
+pub(super) use unnest::{names_columns, unnest_query};
 
 use std::ops::ControlFlow;
 
@@ -146,10 +148,10 @@ impl VisitorMut for Spelling {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        flow(variadic::spell(expr))?;
         chains::balance(expr);
         cast_chains::fold(expr);
         series::spell(expr);
-        windows::spell_sizes(expr);
         values::elements(expr);
         let elements = match &*expr {
             Expr::Subquery(query) => elements::value(query).or_else(|| rows::value(query)),
@@ -269,7 +271,7 @@ pub(super) fn literal(expr: &Expr) -> Option<&str> {
 }
 
 /// `name(args)`.
-pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
+pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
     let args = args
         .into_iter()
         .map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)));

@@ -57,7 +57,7 @@ fn argument_type(name: &str, idx: usize, n_args: usize) -> Option<DataType> {
     }
 }
 
-/// Gives the parameters of a power or a root their type.
+/// Gives the parameters of a power, a root, a sign and of rounding up and down their type.
 fn type_factors(expr: &mut Expr) {
     let operands: Vec<&mut Expr> = match expr {
         Expr::BinaryOp {
@@ -66,9 +66,15 @@ fn type_factors(expr: &mut Expr) {
             right,
         } => vec![left.as_mut(), right.as_mut()],
         Expr::UnaryOp {
-            op: UnaryOperator::PGSquareRoot | UnaryOperator::PGCubeRoot | UnaryOperator::PGAbs,
+            op:
+                UnaryOperator::PGSquareRoot
+                | UnaryOperator::PGCubeRoot
+                | UnaryOperator::PGAbs
+                | UnaryOperator::Plus,
             expr,
-        } => vec![expr.as_mut()],
+        }
+        | Expr::Ceil { expr, .. }
+        | Expr::Floor { expr, .. } => vec![expr.as_mut()],
         _ => return,
     };
     for operand in operands.into_iter().filter(|operand| is_open(operand)) {
@@ -140,7 +146,7 @@ fn takes_texts(op: &BinaryOperator) -> bool {
 }
 
 /// Whether an expression is a parameter without a type.
-fn is_open(expr: &Expr) -> bool {
+pub(super) fn is_open(expr: &Expr) -> bool {
     match expr {
         Expr::Value(value) => matches!(value.value, Value::Placeholder(_)),
         Expr::Nested(inner) => is_open(inner),

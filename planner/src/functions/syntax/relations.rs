@@ -9,13 +9,14 @@ use datafusion::sql::sqlparser::ast::{
     Select, SelectItem, SetExpr, TableAlias, TableFactor, TableSampleKind, TableSampleMethod,
 };
 
+use super::casts::prepared_operand;
 use super::{call, function_name};
 use crate::bind::REPEATED;
 use crate::error::{Error, Result};
 use crate::functions::series::SERIES;
 
 /// Functions that give an array here and rows in PostgreSQL.
-const ROW_FUNCTIONS: [&str; 12] = [
+const ROW_FUNCTIONS: [&str; 13] = [
     "generate_series",
     SERIES,
     "regexp_matches",
@@ -28,6 +29,7 @@ const ROW_FUNCTIONS: [&str; 12] = [
     "jsonb_path_query",
     "jsonb_path_query_tz",
     "generate_subscripts",
+    "pg_listening_channels",
 ];
 /// The same, of keys and of keys with values.
 pub(super) const KEY_FUNCTIONS: [&str; 6] = [
@@ -114,6 +116,9 @@ fn unnest_within(expr: &mut Expr) -> Option<String> {
     match expr {
         Expr::Function(function) if is_field(function) => unnest_field(expr),
         Expr::Function(function) => {
+            if let Some(operand) = prepared_operand(function) {
+                return unnest_within(operand);
+            }
             let name = function_name(function).filter(|name| gives_rows(name))?;
             let unnested = call("unnest", vec![expr.clone()]);
             *expr = match KEY_FUNCTIONS.contains(&name.as_str()) {
@@ -314,25 +319,13 @@ pub(super) fn called(
     }
 }
 
-/// Whether a call is a series of whole numbers with parameters, which become bigints: the planner's own takes constants alone.
-fn is_series_of_parameters(name: &str, args: &mut [Expr]) -> bool {
-    let waits = name == "generate_series" && args.iter().any(super::is_parameter);
-    if !waits {
-        return false;
-    }
-    args.iter_mut().for_each(super::as_bigint);
-    true
-}
-
 /// `f(x) WITH ORDINALITY`, and functions that give an array: their elements are the rows.
 fn rows(factor: &TableFactor) -> Result<Option<TableFactor>> {
-    let Some((name, mut args, is_numbered, alias)) = called(factor) else {
+    let Some((name, args, is_numbered, alias)) = called(factor) else {
         return Ok(None);
     };
-    // The planner's own series takes constants alone.
-    let waits = is_series_of_parameters(&name, &mut args);
     let is_lateral = args.iter().any(super::unnest::names_columns);
-    let is_ours = gives_rows(&name) && (name != "generate_series" || waits || is_lateral);
+    let is_ours = gives_rows(&name) && (name != "generate_series" || is_lateral);
     if !is_ours && !(is_numbered && (name == "unnest" || name == "generate_series")) {
         return match is_numbered {
             true => Err(Error::unsupported(format!("WITH ORDINALITY of {name}"))),

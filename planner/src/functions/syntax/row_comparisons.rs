@@ -1,4 +1,5 @@
-//! Comparisons of rows: `(a, b) < (1, 2)`, `(a, b) IN ((1, 2), (3, 4))`, `(a, b) IN (SELECT x, y FROM t)`, `(a, b) IS NULL`.
+//! Comparisons of rows: `(a, b) < (1, 2)`, `(a, b) IN ((1, 2), (3, 4))`, `(a, b) IN (SELECT x, y FROM t)`,
+//! `(a, b) < ALL (SELECT x, y FROM t)`, `(a, b) IS NULL`.
 //!
 //! In: an expression; out: the comparisons of its columns. Rows compare from left to right, and a NULL is unknown only where
 //! the columns before it do not decide.
@@ -34,7 +35,25 @@ pub(super) fn spelt(expr: &Expr) -> Option<Expr> {
             expr,
             subquery,
             negated,
-        } => among(&row(expr)?, subquery, *negated),
+        } => among(&row(expr)?, &BinaryOperator::Eq, subquery, *negated),
+        Expr::AnyOp {
+            left,
+            compare_op,
+            right,
+            ..
+        } => match right.as_ref() {
+            Expr::Subquery(query) => among(&row(left)?, compare_op, query, false),
+            _ => None,
+        },
+        // It is compared so with all of them if there is none with which it is not.
+        Expr::AllOp {
+            left,
+            compare_op,
+            right,
+        } => match right.as_ref() {
+            Expr::Subquery(query) => among(&row(left)?, &opposite(compare_op)?, query, true),
+            _ => None,
+        },
         Expr::IsNull(expr) => all_are(&fields(expr)?, true),
         Expr::IsNotNull(expr) => all_are(&fields(expr)?, false),
         _ => None,
@@ -150,8 +169,22 @@ fn compared(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Option<Expr> 
 /// The relation of a subquery's rows among which one is looked for.
 pub(super) const ROWS: &str = "in_rows_of";
 
-/// `EXISTS` of a row like it, or of one that may be like it where there must be none.
-fn among(wanted: &[Expr], query: &Query, negated: bool) -> Option<Expr> {
+/// The comparison that holds where another one does not.
+fn opposite(op: &BinaryOperator) -> Option<BinaryOperator> {
+    use BinaryOperator as B;
+    Some(match op {
+        B::Eq => B::NotEq,
+        B::NotEq => B::Eq,
+        B::Lt => B::GtEq,
+        B::LtEq => B::Gt,
+        B::Gt => B::LtEq,
+        B::GtEq => B::Lt,
+        _ => return None,
+    })
+}
+
+/// `EXISTS` of a row that it is compared with so, or of one for which that may be where there must be none.
+fn among(wanted: &[Expr], op: &BinaryOperator, query: &Query, negated: bool) -> Option<Expr> {
     let text = "SELECT 1 FROM q";
     let mut exists = auspex_sql::parse_query(text, auspex_sql::Dialect::Postgres).ok()?;
     let SetExpr::Select(select) = exists.body.as_mut() else {
@@ -162,10 +195,13 @@ fn among(wanted: &[Expr], query: &Query, negated: bool) -> Option<Expr> {
     let names: Vec<Ident> = names.collect();
     let column = |name: &Ident| Expr::CompoundIdentifier(vec![relation(), name.clone()]);
     let columns: Vec<Expr> = names.iter().map(column).collect();
-    let same = compared(&columns, &BinaryOperator::Eq, wanted)?;
+    let holds = match op {
+        BinaryOperator::Eq => compared(&columns, op, wanted)?,
+        op => compared(wanted, op, &columns)?,
+    };
     select.selection = Some(match negated {
-        true => Expr::IsNotFalse(Box::new(same)),
-        false => same,
+        true => Expr::IsNotFalse(Box::new(holds)),
+        false => holds,
     });
     let column = |name: Ident| TableAliasColumnDef {
         name,
@@ -226,6 +262,11 @@ mod tests {
             rewritten("(a, b) IN (SELECT x, y FROM u)"),
             "EXISTS (SELECT 1 FROM (SELECT x, y FROM u) AS in_rows_of (in_column_1, in_column_2) \
              WHERE (in_rows_of.in_column_1 = a AND in_rows_of.in_column_2 = b))"
+        );
+        assert_eq!(
+            rewritten("(a, b) < ALL (SELECT x, y FROM u)"),
+            "NOT EXISTS (SELECT 1 FROM (SELECT x, y FROM u) AS in_rows_of (in_column_1, in_column_2) \
+             WHERE (a > in_rows_of.in_column_1 OR (a = in_rows_of.in_column_1 AND b >= in_rows_of.in_column_2)) IS NOT FALSE)"
         );
     }
 }

@@ -1,7 +1,7 @@
 //! `generate_series` of times and of fractions, which the planner's own does not count, and of integers, which it makes bigints.
 //!
 //! In: a call among columns or in FROM; out: the same with the function that counts them. In FROM those of whole numbers stay
-//! as they are. A text beside times is a time, or the step's interval.
+//! as they are, unless they have parameters. A text beside times is a time, or the step's interval, and so is a parameter.
 
 use datafusion::sql::sqlparser::ast::{
     DataType, ExactNumberInfo, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
@@ -78,7 +78,7 @@ pub(super) fn spell(expr: &mut Expr) {
     }
 }
 
-/// Spells a call; one of whole numbers only if it is a value.
+/// Spells a call; one of whole numbers only if it is a value, or has parameters.
 fn spell_call(name: &mut ObjectName, args: &mut [FunctionArg], is_value: bool) {
     if !is_series(name) {
         return;
@@ -93,13 +93,52 @@ fn spell_call(name: &mut ObjectName, args: &mut [FunctionArg], is_value: bool) {
         return;
     };
     let is_ours = type_times(&mut args) || type_fractions(&mut args);
-    let is_whole = !is_ours && is_value && matches!(args.len(), 2 | 3);
-    if is_whole {
+    // The planner's own series in FROM takes constants alone.
+    let waits = is_value || args.iter().any(|arg| super::is_parameter(arg));
+    let is_whole = !is_ours && waits && matches!(args.len(), 2 | 3);
+    if is_whole && let Some(whole) = whole_type(&args) {
         let parameters = args.iter_mut().filter(|arg| is_bare_parameter(arg));
-        parameters.for_each(|arg| super::as_bigint(arg));
+        parameters.for_each(|arg| **arg = super::cast_to(arg.clone(), whole.clone()));
     }
     if is_ours || is_whole {
         *name = ObjectName::from(vec![Ident::new(SERIES)]);
+    }
+}
+
+/// The type of the parameters of a series of whole numbers: the widest that another argument has, and a bigint beside none.
+/// `None`: what the others are shows when the call is planned.
+fn whole_type(args: &[&mut Expr]) -> Option<DataType> {
+    let others = args.iter().filter(|arg| !is_bare_parameter(arg));
+    let types = others
+        .map(|arg| whole_number(arg))
+        .collect::<Option<Vec<_>>>()?;
+    let is_small = !types.is_empty() && types.iter().all(|is_small| *is_small);
+    Some(match is_small {
+        true => DataType::Integer(None),
+        false => DataType::BigInt(None),
+    })
+}
+
+/// Whether a whole number is an integer rather than a bigint; `None`: it says nothing of its type.
+fn whole_number(expr: &Expr) -> Option<bool> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Number(digits, _) => {
+                let number: i64 = digits.parse().ok()?;
+                Some(i32::try_from(number).is_ok())
+            }
+            _ => None,
+        },
+        Expr::UnaryOp { expr, .. } | Expr::Nested(expr) => whole_number(expr),
+        expr => match declared(expr)? {
+            DataType::SmallInt(_)
+            | DataType::Integer(_)
+            | DataType::Int(_)
+            | DataType::Int2(_)
+            | DataType::Int4(_) => Some(true),
+            DataType::BigInt(_) | DataType::Int8(_) => Some(false),
+            _ => None,
+        },
     }
 }
 
@@ -113,7 +152,8 @@ fn type_times(args: &mut [&mut Expr]) -> bool {
         Expr::Interval(_) => true,
         step => matches!(declared(step), Some(DataType::Interval { .. })),
     };
-    if is_text {
+    let is_open_step = is_bare_parameter(step) && (is_moment(start) || is_moment(stop));
+    if is_text || is_open_step {
         let interval = DataType::Interval {
             fields: None,
             precision: None,
@@ -125,6 +165,20 @@ fn type_times(args: &mut [&mut Expr]) -> bool {
     let (first, last) = (typed_like(start, stop), typed_like(stop, start));
     (**start, **stop) = (first, last);
     true
+}
+
+/// Whether an expression says itself that it is a date or a time stamp.
+fn is_moment(expr: &Expr) -> bool {
+    const CLOCKS: [&str; 4] = ["now", "current_timestamp", "current_date", "localtimestamp"];
+    match expr {
+        Expr::Function(function) => {
+            super::function_name(function).is_some_and(|name| CLOCKS.contains(&name.as_str()))
+        }
+        expr => matches!(
+            declared(expr),
+            Some(DataType::Date | DataType::Timestamp(..))
+        ),
+    }
 }
 
 /// An end of a series of times: a text and a parameter are what the other end says that it is, or a time stamp with a zone.

@@ -1,4 +1,4 @@
-//! Where a row is looked for among those of a subquery, `(a, b) IN (SELECT x, y FROM t)`, NULLs make the answer unknown.
+//! Where a row is looked for among those of a subquery, `(a, b) IN (SELECT x, y FROM t)`, or compared with them, NULLs make the answer unknown.
 //!
 //! In: a SELECT in which `row_comparisons` has written EXISTS for it; out: the same with three values where unknown differs from
 //! false: among its columns, and in conditions below NOT, IS NULL and whatever else is neither AND nor OR.
@@ -47,6 +47,8 @@ fn in_condition(expr: &mut Expr) {
             op: UnaryOperator::Not,
             expr: inner,
         } => match Sought::of(within(inner)) {
+            // That no row is like it does not hold where one is.
+            Some(sought) if sought.negated => *expr = sought.found(|same| *same, false),
             Some(sought) => *expr = sought.found(Expr::IsNotFalse, true),
             None => in_values(expr),
         },

@@ -149,7 +149,7 @@ fn beside(factor: &TableFactor, before: &[TableWithJoins]) -> Option<Elements> {
 }
 
 /// Whether an array is computed of columns.
-pub(super) fn names_columns(array: &Expr) -> bool {
+pub(in crate::functions) fn names_columns(array: &Expr) -> bool {
     struct Finder;
     impl Visitor for Finder {
         type Break = ();
@@ -257,7 +257,14 @@ pub(in crate::functions) fn unnest_query(factor: &TableFactor) -> Option<TableFa
     let elements = array_exprs
         .iter()
         .map(|array| call(NAME, vec![array.clone()]));
-    unnested(elements.collect(), &[NAME], (NAME, alias.as_ref()), false).ok()
+    let is_lateral = array_exprs.iter().any(names_columns);
+    unnested(
+        elements.collect(),
+        &[NAME],
+        (NAME, alias.as_ref()),
+        is_lateral,
+    )
+    .ok()
 }
 
 /// Spells equal arrays of one `UNNEST` in different ways, since the planner names the columns of their elements by how they

@@ -6,8 +6,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, Ident, NamedWindowExpr, OrderBy, Query, Select, Value, VisitMut, VisitorMut,
-    WindowFrameBound, WindowSpec, WindowType,
+    Expr, Function, Ident, NamedWindowExpr, OrderBy, Query, Select, VisitMut, VisitorMut,
+    WindowSpec, WindowType,
 };
 
 use crate::commands::folded;
@@ -31,37 +31,6 @@ pub(super) fn rewrite(select: &mut Select, order: Option<&mut OrderBy>) -> Resul
     match windows.write_out(select, order) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
-    }
-}
-
-/// Takes away the casts around numbers that are sizes of frames, as in `ROWS 1::int PRECEDING`, and brackets.
-pub(super) fn spell_sizes(expr: &mut Expr) {
-    let Expr::Function(Function {
-        over: Some(WindowType::WindowSpec(spec)),
-        ..
-    }) = expr
-    else {
-        return;
-    };
-    let Some(frame) = &mut spec.window_frame else {
-        return;
-    };
-    let bounds = std::iter::once(&mut frame.start_bound).chain(frame.end_bound.as_mut());
-    for bound in bounds {
-        if let WindowFrameBound::Preceding(Some(size)) | WindowFrameBound::Following(Some(size)) =
-            bound
-            && let Some(number) = number_within(size)
-        {
-            **size = number;
-        }
-    }
-}
-
-fn number_within(expr: &Expr) -> Option<Expr> {
-    match expr {
-        Expr::Cast { expr, .. } | Expr::Nested(expr) => number_within(expr),
-        Expr::Value(value) if matches!(value.value, Value::Number(..)) => Some(expr.clone()),
-        _ => None,
     }
 }
 
