@@ -184,7 +184,12 @@ async fn psql_lists_domains() {
     for (command, expected) in [
         (
             r"\dD",
-            vec!["share", "numeric(4,3)", "not null", "CHECK ((VALUE <= 1))"],
+            vec![
+                "share",
+                "numeric(4,3)",
+                "not null",
+                "CHECK (VALUE <= 1::numeric)",
+            ],
         ),
         (r"\d parts", vec!["share"]),
     ] {

@@ -65,6 +65,24 @@ def reads_the_catalogs_for_types():
     asyncio.run(connected(work))
 
 
+def looks_names_of_objects_up_each_time():
+    async def work(connection):
+        # What SQLAlchemy's reflection asks of each table.
+        text = "SELECT relname FROM pg_class WHERE oid = $1::regclass"
+        for name in ["readings", "pg_class", "readings"]:
+            assert await connection.fetchval(text, name) == name
+            assert await connection.fetchval("SELECT $1::regclass = 1259", name) is (name == "pg_class")
+            assert await connection.fetchval("SELECT 1259 = $1::text::regclass", name) is (name == "pg_class")
+        text = "SELECT attgenerated, attidentity FROM pg_attribute WHERE attrelid = 'readings'::regclass AND attnum = 1"
+        assert tuple(await connection.fetchrow(text)) == (b"\0", b"\0")
+        text = "SELECT CASE WHEN true THEN relkind END, relname FROM pg_class WHERE relname = 'readings'"
+        assert (await connection.fetchrow(text))["relname"] == "readings"
+        text = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'readings'::regclass AND attnum = 1 AND attgenerated = $1"
+        assert await connection.fetchval(text, b"\0") == 1
+
+    asyncio.run(connected(work))
+
+
 def copies_rows():
     async def work(connection):
         await connection.execute("CREATE TABLE copied (id INT PRIMARY KEY, s TEXT, x FLOAT8)")
@@ -153,6 +171,18 @@ def sends_what_the_statement_asks_for():
         assert later == datetime.datetime(2026, 1, 1, 11), later
         rows = await connection.fetch("SELECT * FROM generate_series(1, $1) AS g", 3)
         assert len(rows) == 3, rows
+        # It refuses values of another type than it is told.
+        assert await connection.fetchval("SELECT chr($1) || left('hello', $2)", 65, 2) == "Ahe"
+        assert await connection.fetchval("SELECT jsonb_array_length($1)", "[1, 2]") == 2
+        assert await connection.fetchval("SELECT make_interval(days => $1)", 2) == datetime.timedelta(2)
+        assert await connection.fetchval("SELECT length(sha256($1))", b"") == 32
+        text = "SELECT age(at, $1) FROM readings WHERE id = 1"
+        assert await connection.fetchval(text, datetime.datetime(2026, 1, 1, 9)) == datetime.timedelta(hours=1)
+        text = "SELECT * FROM generate_series($1::timestamp, $2, $3)"
+        ends = datetime.datetime(2026, 1, 1), datetime.datetime(2026, 1, 3)
+        assert len(await connection.fetch(text, *ends, datetime.timedelta(1))) == 3
+        text = "SELECT count(*) FROM pg_class WHERE relname = $1 AND relkind = ANY ($2)"
+        assert await connection.fetchval(text, "readings", [b"r"]) == 1
 
     asyncio.run(connected(work))
 
@@ -199,11 +229,49 @@ def is_refused_infinite_moments():
     asyncio.run(connected(work))
 
 
+def is_notified():
+    async def work(connection):
+        told = asyncio.Queue()
+
+        def listener(of, process, channel, payload):
+            told.put_nowait((process, channel, payload))
+
+        async def next_told():
+            return await asyncio.wait_for(told.get(), 30)
+
+        other = await asyncpg.connect(host="127.0.0.1", port=int(PORT), user="postgres", database="postgres")
+        try:
+            process = other.get_server_pid()
+            await connection.add_listener("jobs", listener)
+            # It does nothing meanwhile.
+            await other.execute("SELECT pg_notify($1, $2)", "jobs", "one")
+            assert await next_told() == (process, "jobs", "one")
+            try:
+                async with other.transaction():
+                    await other.execute("NOTIFY jobs, 'lost'")
+                    raise ValueError("taken back")
+            except ValueError:
+                pass
+            async with other.transaction():
+                await other.execute("NOTIFY jobs, 'two'; NOTIFY jobs, 'two'; NOTIFY others")
+            assert await next_told() == (process, "jobs", "two")
+            await connection.execute("NOTIFY jobs")
+            assert await next_told() == (connection.get_server_pid(), "jobs", "")
+            await connection.remove_listener("jobs", listener)
+            assert await connection.fetch("SELECT pg_listening_channels()") == []
+            assert told.empty()
+        finally:
+            await other.close()
+
+    asyncio.run(connected(work))
+
+
 run(
     reads_rows,
     prepares,
     tells_the_types_of_numbers,
     reads_the_catalogs_for_types,
+    looks_names_of_objects_up_each_time,
     copies_rows,
     reads_by_cursors_and_generates_keys,
     keeps_the_digits_of_numerics,
@@ -212,4 +280,5 @@ run(
     keeps_enums,
     moves_cursors,
     is_refused_infinite_moments,
+    is_notified,
 )

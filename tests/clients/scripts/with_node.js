@@ -43,6 +43,16 @@ const steps = {
     const { rows } = await pool.query("SELECT * FROM node_rows");
     assert.deepStrictEqual(rows.map((row) => [row.id, row.s]), [[1, "x"]]);
   },
+  async is_notified() {
+    const client = await pool.connect();
+    const told = new Promise((resolve) => client.once("notification", resolve));
+    await client.query("LISTEN jobs");
+    await pool.query("SELECT pg_notify('jobs', $1)", ["one"]);
+    const { channel, payload } = await told;
+    assert.deepStrictEqual([channel, payload], ["jobs", "one"]);
+    await client.query("UNLISTEN *");
+    client.release();
+  },
   async tells_errors() {
     await assert.rejects(pool.query("INSERT INTO node_rows (s) VALUES ('x')"), (error) => {
       assert.strictEqual(error.code, "23505");

@@ -360,6 +360,17 @@ def keeps_enums():
     connection.execute("DROP TYPE mood")
 
 
+def is_notified():
+    with psycopg.connect(DSN, autocommit=True) as listener, psycopg.connect(DSN) as sender:
+        listener.execute("LISTEN jobs")
+        sender.execute("SELECT pg_notify('jobs', n::text) FROM generate_series(1, 2) AS s (n)")
+        sender.commit()
+        told = list(listener.notifies(timeout=30, stop_after=2))
+        assert [(one.channel, one.payload, one.pid) for one in told] == [
+            ("jobs", payload, sender.info.backend_pid) for payload in ("1", "2")
+        ], told
+
+
 run(
     reads_types_as_text_and_binary,
     sends_parameters,
@@ -386,4 +397,5 @@ run(
     sends_documents_and_uuids_anywhere,
     keeps_the_digits_of_numerics,
     scrolls,
+    is_notified,
 )

@@ -50,7 +50,7 @@ def reflects_rules():
     assert inspector.get_indexes("readings") == []
     assert inspector.get_unique_constraints("readings") == []
     checks = inspector.get_check_constraints("readings")
-    assert [(check["name"], check["sqltext"]) for check in checks] == [("positive", "price > 0")], checks
+    assert [(check["name"], check["sqltext"]) for check in checks] == [("positive", "price > 0::numeric")], checks
     assert inspector.get_table_comment("readings") == {"text": "what was measured"}
 
 
