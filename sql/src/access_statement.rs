@@ -80,10 +80,23 @@ pub enum RoleStatement {
         /// Its new name.
         to: Word,
     },
-    /// `ALTER ROLE name SET setting = value`, `… RESET setting`, `… RESET ALL`.
+    /// `ALTER ROLE name [IN DATABASE name] SET setting = value`, `… RESET setting`, `… RESET ALL`.
     Configure {
         /// The role.
         name: RoleName,
+        /// The database, if it is named.
+        database: Option<Word>,
+        /// The setting; `None` is all.
+        setting: Option<String>,
+        /// The value; `None` takes the setting away.
+        value: Option<String>,
+    },
+    /// `ALTER ROLE ALL [IN DATABASE name] SET setting = value`, `ALTER DATABASE name SET setting = value`, and `RESET` of both.
+    ConfigureAll {
+        /// The database, if it is named.
+        database: Option<Word>,
+        /// `ALTER ROLE ALL` rather than `ALTER DATABASE`.
+        of_roles: bool,
         /// The setting; `None` is all.
         setting: Option<String>,
         /// The value; `None` takes the setting away.
@@ -96,16 +109,20 @@ pub enum RoleStatement {
         /// The roles.
         names: Vec<Word>,
     },
-    /// `GRANT role TO role`, `REVOKE role FROM role`.
+    /// `GRANT role TO role`, `REVOKE role FROM role`, `ALTER GROUP role ADD | DROP USER role`.
     Membership {
         /// `GRANT` rather than `REVOKE`.
         grant: bool,
+        /// It was written as `ALTER GROUP`.
+        alters_group: bool,
         /// `WITH ADMIN OPTION`, `ADMIN OPTION FOR`.
         admin_option: bool,
         /// The groups.
         roles: Vec<Word>,
         /// Who becomes a member of them.
         members: Vec<RoleName>,
+        /// `GRANTED BY`.
+        grantor: Option<RoleName>,
     },
     /// `SET [LOCAL] ROLE name`.
     SetRole {

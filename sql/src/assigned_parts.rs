@@ -17,18 +17,40 @@ const MAX_NAME_TOKENS: usize = 32;
 
 /// Puts the function in the place of such assignments.
 pub(crate) fn settle(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let mut at = 1;
-    while at < tokens.len() {
+    let mut added = Vec::new();
+    for at in 1..tokens.len() {
         if is_word(tokens.get(at), "SET") && updates(&tokens[..at]) {
             let end = end_of_list(&tokens, at + 1);
-            // From the end, since what is put in moves what follows.
-            for (first, end) in elements(&tokens, at + 1, end).into_iter().rev() {
-                settle_one(&mut tokens, first, end);
+            for (first, end) in elements(&tokens, at + 1, end) {
+                added.extend(settle_one(&mut tokens, first, end).into_iter().flatten());
             }
         }
-        at += 1;
     }
-    tokens
+    with_added(tokens, added)
+}
+
+/// Tokens that stand before the one at a place.
+struct Added {
+    place: usize,
+    tokens: Vec<TokenWithSpan>,
+}
+
+/// The tokens with those that are added, in one pass whatever their number.
+fn with_added(tokens: Vec<TokenWithSpan>, mut added: Vec<Added>) -> Vec<TokenWithSpan> {
+    if added.is_empty() {
+        return tokens;
+    }
+    added.sort_by_key(|added| added.place);
+    let mut added = added.into_iter().peekable();
+    let mut whole = Vec::with_capacity(tokens.len());
+    for (at, token) in tokens.into_iter().enumerate() {
+        while let Some(before) = added.next_if(|added| added.place <= at) {
+            whole.extend(before.tokens);
+        }
+        whole.push(token);
+    }
+    whole.extend(added.flat_map(|added| added.tokens));
+    whole
 }
 
 /// Whether tokens end with `UPDATE`, or with it and the name of a table.
@@ -62,29 +84,35 @@ fn end_of_list(tokens: &[TokenWithSpan], from: usize) -> usize {
     tokens.len()
 }
 
-/// Settles an assignment that begins at a token, if it is to a part of a column.
-fn settle_one(tokens: &mut Vec<TokenWithSpan>, first: usize, end: usize) {
-    let Some((_, behind)) = read_name(tokens, first) else {
-        return;
-    };
+/// What settles an assignment that begins at a token, if it is to a part of a column; its sign becomes a comma.
+fn settle_one(tokens: &mut [TokenWithSpan], first: usize, end: usize) -> Option<[Added; 2]> {
+    let (_, behind) = read_name(tokens, first)?;
     let mut at = behind;
     while let Some(close) = closing_bracket(tokens, at) {
         at = close + 1;
     }
     if at == behind || at >= end || !is_token(tokens, at, &Token::Eq) {
-        return;
+        return None;
     }
-    let close = made(Token::RParen, &tokens[end - 1]);
-    tokens.insert(end, close);
     tokens[at].token = Token::Comma;
-    let mut column = tokens[first..behind].to_vec();
-    let call = [
+    let mut call = tokens[first..behind].to_vec();
+    let begins = [
         Token::Eq,
         Token::make_word(ASSIGNED_PART, Some('"')),
         Token::LParen,
     ];
-    column.extend(call.map(|token| made(token, &tokens[first])));
-    tokens.splice(first..first, column);
+    call.extend(begins.map(|token| made(token, &tokens[first])));
+    let close = made(Token::RParen, &tokens[end - 1]);
+    Some([
+        Added {
+            place: first,
+            tokens: call,
+        },
+        Added {
+            place: end,
+            tokens: vec![close],
+        },
+    ])
 }
 
 /// The bracket that closes the one at a token.
@@ -138,6 +166,9 @@ mod tests {
             let expected = expected.replace("PART", &part);
             assert!(written.contains(&expected), "{written}");
         }
+        let parts: Vec<String> = (1..3000).map(|n| format!("a[{n}] = {n}")).collect();
+        let written = ast(&one(&format!("UPDATE t SET {}", parts.join(", ")))).to_string();
+        assert_eq!(written.matches(ASSIGNED_PART).count(), 2999);
         let text = "SELECT set, a[1] = 2 FROM t";
         assert_eq!(ast(&one(text)).to_string(), text);
     }

@@ -106,6 +106,41 @@ const FREE_WORDS: [Keyword; 12] = [
     Keyword::VIEW,
 ];
 
+/// Words that name a table without AS where no clause can begin with them.
+const CLAUSE_WORDS: [Keyword; 14] = [
+    Keyword::ANTI,
+    Keyword::ASOF,
+    Keyword::EXPLAIN,
+    Keyword::MATCH_CONDITION,
+    Keyword::MATCH_RECOGNIZE,
+    Keyword::MINUS,
+    Keyword::OUTPUT,
+    Keyword::PARTITION,
+    Keyword::PIVOT,
+    Keyword::PREWHERE,
+    Keyword::QUALIFY,
+    Keyword::SEMI,
+    Keyword::SET,
+    Keyword::UNPIVOT,
+];
+
+/// Words behind a relation, with which no expression begins.
+const BEHIND_RELATIONS: [&str; 13] = [
+    "CROSS",
+    "EXCEPT",
+    "FULL",
+    "GROUP",
+    "HAVING",
+    "INNER",
+    "INTERSECT",
+    "NATURAL",
+    "ON",
+    "ORDER",
+    "UNION",
+    "USING",
+    "WHERE",
+];
+
 impl SqlDialect for AuspexDialect {
     /// sqlparser asks in places for the type of the dialect: it must answer as PostgreSQL.
     fn dialect(&self) -> TypeId {
@@ -158,12 +193,19 @@ impl SqlDialect for AuspexDialect {
         let is_alias = FREE_WORDS.contains(kw) || POSTGRES.is_column_alias(kw, parser);
         *kw != Keyword::ON && is_alias
     }
-    /// `FROM t view`: of the words that sqlparser reserves, this one is none of PostgreSQL's.
+    /// `FROM t view`: of the words that sqlparser reserves, this one is none of PostgreSQL's. Others begin a clause of
+    /// GoogleSQL, or one that PostgreSQL has elsewhere, unless the relation ends behind them.
     fn is_table_alias(&self, kw: &Keyword, parser: &mut Parser) -> bool {
-        FREE_WORDS.contains(kw) || POSTGRES.is_table_alias(kw, parser)
+        FREE_WORDS.contains(kw)
+            || POSTGRES.is_table_alias(kw, parser)
+            || (CLAUSE_WORDS.contains(kw) && ends_relation(*kw, parser))
     }
     fn is_custom_operator_part(&self, ch: char) -> bool {
         ch != '`' && POSTGRES.is_custom_operator_part(ch)
+    }
+    /// CASE, too: what it holds may be nested too deeply, which sqlparser forgets where it tries the word as a name.
+    fn is_reserved_for_identifier(&self, kw: Keyword) -> bool {
+        kw == Keyword::CASE || POSTGRES.is_reserved_for_identifier(kw)
     }
     /// PostgreSQL's `json_object('a' : b)` would have every argument read twice, nested calls twice at each level.
     fn supports_named_fn_args_with_expr_name(&self) -> bool {
@@ -222,9 +264,6 @@ impl SqlDialect for AuspexDialect {
     }
     fn supports_unicode_string_literal(&self) -> bool {
         POSTGRES.supports_unicode_string_literal()
-    }
-    fn is_reserved_for_identifier(&self, kw: Keyword) -> bool {
-        POSTGRES.is_reserved_for_identifier(kw)
     }
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
         POSTGRES.get_next_precedence(parser)
@@ -312,6 +351,21 @@ impl SqlDialect for AuspexDialect {
     }
     fn supports_xml_expressions(&self) -> bool {
         POSTGRES.supports_xml_expressions()
+    }
+}
+
+/// Whether a relation ends behind a word, which is the last that was read. `ANTI JOIN` and its like are joins.
+fn ends_relation(word: Keyword, parser: &Parser) -> bool {
+    const KINDS_OF_JOINS: [Keyword; 3] = [Keyword::ANTI, Keyword::ASOF, Keyword::SEMI];
+    let [next, behind] = parser.peek_tokens_ref::<2>();
+    let is_behind = |words: &[&str]| words.iter().any(|word| is_word(Some(behind), word));
+    let is_next = |words: &[&str]| words.iter().any(|word| is_word(Some(next), word));
+    match &next.token {
+        Token::EOF | Token::SemiColon | Token::Comma | Token::RParen => true,
+        _ if is_next(&["LEFT", "RIGHT"]) => is_behind(&["JOIN", "OUTER"]),
+        _ if is_next(&["JOIN"]) => !KINDS_OF_JOINS.contains(&word),
+        _ if is_next(&["LIMIT", "OFFSET"]) => matches!(behind.token, Token::Number(..)),
+        _ => is_next(&BEHIND_RELATIONS),
     }
 }
 

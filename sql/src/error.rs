@@ -65,6 +65,8 @@ pub enum ParseErrorKind {
     InvalidName(String),
     /// Nested deeper than the parser's limit.
     TooDeep,
+    /// Whoever had it read wants no more of it.
+    Stopped,
     /// Any other finding, already worded.
     Malformed(String),
 }
@@ -91,6 +93,7 @@ impl fmt::Display for ParseErrorKind {
             Self::NoSuchParameter(name) => write!(f, "there is no parameter {name}"),
             Self::InvalidName(name) => write!(f, "invalid name \"{}\"", name.escape_default()),
             Self::TooDeep => f.write_str("statement is nested too deeply"),
+            Self::Stopped => f.write_str("the statement is not read to its end"),
             Self::Malformed(message) => f.write_str(message),
         }
     }
@@ -110,6 +113,7 @@ impl ParseError {
             ParseErrorKind::Unsupported(_) => "0A000",
             ParseErrorKind::Disabled(_) => "55000",
             ParseErrorKind::TooDeep => "54001",
+            ParseErrorKind::Stopped => "57014",
             ParseErrorKind::NoSuchParameter(_) => "42P02",
             ParseErrorKind::InvalidName(_) => "42602",
             ParseErrorKind::OutOfRange { .. } => "22003",

@@ -4,13 +4,17 @@
 //! Every token's span is (line 1, column = byte offset + 1), so that any span in sqlparser's tree, and any location
 //! in its errors, is a byte offset of the text that was parsed. Never looks at what a statement means.
 
+use std::ops::Range;
+
 use datafusion::sql::sqlparser::tokenizer::{
-    Location, Span as SqlSpan, Token, TokenWithSpan, Tokenizer, Word as SqlWord,
+    Location, Span as SqlSpan, Token, TokenWithSpan, Tokenizer, Whitespace, Word as SqlWord,
 };
 
 use crate::dialect::{AuspexDialect, Dialect, GoogleSqlLexis};
 use crate::error::ParseError;
 use crate::googlesql::evidence;
+use crate::limits::too_deep;
+use crate::long_texts::{Chunk, Cuts, Room, SHORT_TEXT_BYTES};
 use crate::operator_comments;
 use crate::statement::Span;
 
@@ -72,11 +76,22 @@ pub(crate) struct Piece {
 
 /// Cuts a text at its semicolons. Statements without a token are left out.
 pub(crate) fn split(text: &str, dialect: Dialect) -> Result<Vec<Piece>, ParseError> {
-    let mut pieces = Vec::new();
+    split_within(text, dialect, &mut Room::new(&mut |_| true))
+}
+
+/// The same; of a long text, room is asked for what is made of it.
+pub(crate) fn split_within(
+    text: &str,
+    dialect: Dialect,
+    room: &mut Room<'_>,
+) -> Result<Vec<Piece>, ParseError> {
+    let mut pieces: Vec<Piece> = Vec::new();
     let mut from = 0;
     // One round reads the whole rest; another follows only where GoogleSQL's quoting moved a statement's end.
     loop {
-        let (tokens, failure) = lex(text, from, dialect == Dialect::GoogleSql);
+        room.n_tokens = n_tokens(&pieces);
+        let (tokens, failure) = lex(text, from, dialect == Dialect::GoogleSql, room);
+        room.n_tokens += tokens.len();
         let mut resume = None;
         let mut at = 0;
         while at < tokens.len() {
@@ -95,7 +110,7 @@ pub(crate) fn split(text: &str, dialect: Dialect) -> Result<Vec<Piece>, ParseErr
                     .map_or(before, |token| span_of(token.span).start);
                 let piece = Piece::new(statement.to_vec(), dialect, start);
                 if dialect == Dialect::Auto && needs_googlesql(text, &piece, broken) {
-                    let (piece, next) = googlesql_piece(text, start)?;
+                    let (piece, next) = googlesql_piece(text, start, room)?;
                     let agreed = !broken && next == length.map(|_| span_of(tokens[end].span).end);
                     pieces.push(piece);
                     if !agreed {
@@ -116,6 +131,11 @@ pub(crate) fn split(text: &str, dialect: Dialect) -> Result<Vec<Piece>, ParseErr
     }
     pieces.retain(|piece| !piece.tokens.is_empty());
     Ok(pieces)
+}
+
+/// The tokens of all pieces.
+pub(crate) fn n_tokens(pieces: &[Piece]) -> usize {
+    pieces.iter().map(|piece| piece.tokens.len()).sum()
 }
 
 impl Piece {
@@ -143,8 +163,12 @@ fn needs_googlesql(text: &str, piece: &Piece, broken: bool) -> bool {
 }
 
 /// Reads one statement from `start` by GoogleSQL's quoting; also gives the offset behind its semicolon.
-fn googlesql_piece(text: &str, start: usize) -> Result<(Piece, Option<usize>), ParseError> {
-    let (mut tokens, failure) = lex(text, start, true);
+fn googlesql_piece(
+    text: &str,
+    start: usize,
+    room: &mut Room<'_>,
+) -> Result<(Piece, Option<usize>), ParseError> {
+    let (mut tokens, failure) = lex(text, start, true, room);
     let semicolon = tokens
         .iter()
         .position(|token| token.token == Token::SemiColon);
@@ -156,53 +180,114 @@ fn googlesql_piece(text: &str, start: usize) -> Result<(Piece, Option<usize>), P
     Ok((Piece::new(tokens, Dialect::GoogleSql, start), next))
 }
 
-/// Reads tokens from `base` on, as far as possible.
-fn lex(text: &str, base: usize, googlesql: bool) -> (Vec<TokenWithSpan>, Option<ParseError>) {
+/// Reads tokens from `base` on, as far as possible: a long text chunk by chunk, which gives what reading it whole would.
+fn lex(
+    text: &str,
+    base: usize,
+    googlesql: bool,
+    room: &mut Room<'_>,
+) -> (Vec<TokenWithSpan>, Option<ParseError>) {
     // Each blank would be a token.
     let is_blank = |c: char| c.is_ascii_whitespace();
     let rest = text[base..].trim_end_matches(is_blank);
-    let base = base + rest.len() - rest.trim_start_matches(is_blank).len();
-    let rest = rest.trim_start_matches(is_blank);
+    let read = &text[..base + rest.len()];
+    let mut from = read.len() - rest.trim_start_matches(is_blank).len();
+    let lexical = |(at, message): (usize, String)| ParseError::lexical(text, at, &message);
+    let mut tokens = Vec::new();
+    if read.len() - from <= SHORT_TEXT_BYTES {
+        let (_, failure) = lex_chunk(read, from..read.len(), googlesql, &mut tokens);
+        return (tokens, failure.map(lexical));
+    }
+    let mut cuts = Some(Cuts::default());
+    while from < read.len() {
+        let chunk = match &mut cuts {
+            Some(cuts) => cuts.next(read, from, googlesql),
+            None => Chunk::rest(read, from),
+        };
+        if let Some(place) = chunk.too_deep {
+            return (tokens, Some(too_deep(place)));
+        }
+        if let Err(stopped) = room.lex(tokens.len(), chunk.n_tokens) {
+            return (tokens, Some(stopped));
+        }
+        let (read_to, failure) = lex_chunk(read, from..chunk.end, googlesql, &mut tokens);
+        if chunk.end == read.len() {
+            return (tokens, failure.map(lexical));
+        }
+        if read_to < chunk.end {
+            // The cut was in a quote or a comment.
+            cuts = None;
+        }
+        from = read_to;
+    }
+    (tokens, None)
+}
+
+/// Adds the tokens of a part of a text; tells the byte from which on it is not read, and where and why it cannot be.
+fn lex_chunk(
+    text: &str,
+    chunk: Range<usize>,
+    googlesql: bool,
+    tokens: &mut Vec<TokenWithSpan>,
+) -> (usize, Option<(usize, String)>) {
+    let part = &text[chunk.clone()];
     let mut buffer = Vec::new();
     let outcome = if googlesql {
-        Tokenizer::new(&GoogleSqlLexis, rest).tokenize_with_location_into_buf(&mut buffer)
+        Tokenizer::new(&GoogleSqlLexis, part).tokenize_with_location_into_buf(&mut buffer)
     } else {
-        let rest = operator_comments::blanked(rest);
-        Tokenizer::new(&AuspexDialect::new(false, &[]), &rest)
+        let part = operator_comments::blanked(part);
+        Tokenizer::new(&AuspexDialect::new(false, &[]), &part)
             .tokenize_with_location_into_buf(&mut buffer)
     };
     let mut walker = Walker {
-        text: rest,
-        base,
+        text: part,
+        base: chunk.start,
         byte: 0,
         line: 1,
         column: 1,
     };
-    let mut tokens = Vec::with_capacity(buffer.len() / 2 + 1);
-    for TokenWithSpan { token, span } in buffer {
+    // A comment up to the end of its line may go on behind the chunk.
+    let behind = &text[chunk.end..];
+    let goes_on = !behind.is_empty() && !behind.starts_with(['\n', '\r']);
+    let is_cut_off = goes_on && outcome.is_ok() && ends_in_comment(&buffer);
+    let n_whole = buffer.len() - usize::from(is_cut_off);
+    tokens.reserve(n_whole / 2 + 1);
+    for TokenWithSpan { token, span } in buffer.into_iter().take(n_whole) {
         let start = walker.seek(span.start);
         let end = walker.seek(span.end);
         match token {
             Token::Whitespace(_) | Token::EOF => {}
-            Token::CustomBinaryOperator(symbol) => operator(&symbol, start, &mut tokens),
+            Token::CustomBinaryOperator(symbol) => operator(&symbol, start, tokens),
             token => tokens.push(TokenWithSpan {
                 token,
                 span: sql_span(Span { start, end }),
             }),
         }
     }
-    let failure = outcome.err().map(|error| {
-        // The tokenizer may report the end of the text; what cannot be read starts behind the last token.
-        let behind = walker.base + walker.byte;
-        let reported = walker.seek(error.location);
-        let at = if reported >= base + rest.len() {
-            behind
-        } else {
-            reported
-        };
-        ParseError::lexical(text, at, &error.message)
-    });
-    (tokens, failure)
+    // What cannot be read starts behind the last token.
+    let behind = walker.base + walker.byte;
+    match outcome {
+        Ok(()) if is_cut_off => (behind, None),
+        Ok(()) => (chunk.end, None),
+        Err(error) => {
+            // The tokenizer may report the end of the text.
+            let reported = walker.seek(error.location);
+            let at = match reported >= chunk.end {
+                true => behind,
+                false => reported,
+            };
+            (behind, Some((at, error.message)))
+        }
+    }
+}
+
+/// Whether the last token is a comment that the end of a line would end.
+fn ends_in_comment(tokens: &[TokenWithSpan]) -> bool {
+    let last = tokens.last().map(|token| &token.token);
+    let Some(Token::Whitespace(Whitespace::SingleLineComment { comment, .. })) = last else {
+        return false;
+    };
+    !comment.ends_with('\n')
 }
 
 /// Adds an operator of several characters, without the signs at its end: as in PostgreSQL `a>-1` is `a > -1`, and only an

@@ -7,15 +7,15 @@
 //! - `statement`: the syntax tree of what Auspex adds to SQL; `access_statement`: that of roles and privileges; `do_statement`: that of blocks of code.
 //! - `lexer`: tokens with byte offsets; the cut of a text into statements; `operator_comments`: comments that operators would swallow.
 //! - `private_names`: the engine's own names, which clients' texts may not hold.
-//! - `limits`: bounds on depth, stack and work.
+//! - `limits`: bounds on depth, stack and work; `long_texts`: chunks of long texts, and what reading them takes.
 //! - `dialect`: what a session may ask for, and how sqlparser is told.
 //! - `googlesql`: which statements are read as GoogleSQL, and the quotes, names and types that are rewritten.
 //! - `model_forms`: `MODEL m`, `TABLE t`, `PREDICT(m USING …)`, `(PREDICT m ON t)` inside ordinary SQL.
-//! - `postgres_forms`, `assigned_parts`, `between_symmetric`, `rows_from`, `nested_joins`, `record_columns`, `frame_forms`, `variadic`: forms that sqlparser lacks; `written`: a tree with them as text.
+//! - `postgres_forms`, `assigned_parts`, `between_symmetric`, `rows_from`, `nested_joins`, `record_columns`, `frame_forms`, `variadic`: forms that sqlparser lacks; `free_names`: words that it takes for more than names; `written`: a tree with them as text.
 //! - `reference`: names of models and versions.
 //! - `parser`: one module per family of statements; `parser::sql` hands the rest to DataFusion.
 //! - `function`: calls of model functions in the parsed tree.
-//! - `redact`, `redact_urls`: a text as logs may keep it.
+//! - `redact`, `redact_named`, `redact_urls`: a text as logs may keep it.
 //! - `error`: what can go wrong.
 //!
 //! **Invariant:** every span in the tree, sqlparser's included, is a byte range of the parsed text ([`span_of`]).
@@ -29,13 +29,17 @@ mod dialect;
 mod do_statement;
 mod domain_statement;
 mod error;
+mod fetch_forms;
 mod frame_forms;
+mod free_names;
 mod function;
 mod googlesql;
 mod lexer;
 mod limits;
+mod long_texts;
 mod materialized_statement;
 mod model_forms;
+mod named_columns;
 mod nested_joins;
 mod operator_comments;
 mod parser;
@@ -43,11 +47,13 @@ mod postgres_forms;
 mod private_names;
 mod record_columns;
 mod redact;
+mod redact_named;
 mod redact_urls;
 mod reference;
 mod rows_from;
 mod sequence_statement;
 mod statement;
+mod table_queries;
 #[cfg(test)]
 mod tests;
 mod variadic;
@@ -67,8 +73,10 @@ pub use domain_statement::{DomainAction, DomainRule, DomainStatement};
 pub use error::{ParseError, ParseErrorKind};
 pub use function::{PredictArgs, PredictKind, ScalarPredict, ml_function, scalar_predict};
 pub use lexer::span_of;
+pub use long_texts::SHORT_TEXT_BYTES;
 pub use materialized_statement::{CreateMaterializedView, RefreshMaterializedView};
-pub use parser::{literal_option, parse, parse_own, parse_query};
+pub use named_columns::NAMED_COLUMN;
+pub use parser::{literal_option, parse, parse_long, parse_own, parse_query};
 pub use postgres_forms::{
     DROP_IDENTITY, DROP_IDENTITY_IF_EXISTS, EVERY_COLUMN, KEPT_ANYHOW, NO_COLUMN,
     OVERRIDING_SYSTEM, OVERRIDING_USER,

@@ -74,11 +74,15 @@ pub(crate) fn check(tokens: &[TokenWithSpan]) -> Result<bool, ParseError> {
         deepest = deepest.max(depth);
         let chain = chains.last().map_or(0, Chain::depth);
         if depth > RECURSION_LIMIT || chain > CHAIN_LIMIT || repetitions > REPETITION_LIMIT {
-            let place = span_of(token.span).start;
-            return Err(ParseError::new(ParseErrorKind::TooDeep, Some(place)));
+            return Err(too_deep(span_of(token.span).start));
         }
     }
     Ok(deepest > DEPTH_ON_CALLERS_STACK || tokens.len() > TOKENS_ON_CALLERS_STACK)
+}
+
+/// The error for what is nested too deeply at a byte.
+pub(crate) fn too_deep(place: usize) -> ParseError {
+    ParseError::new(ParseErrorKind::TooDeep, Some(place))
 }
 
 /// Refuses parameters by numbers that no message can give values for; a value is kept for each number below the highest.

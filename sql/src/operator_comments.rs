@@ -21,7 +21,7 @@ pub(crate) fn blanked(text: &str) -> Cow<'_, str> {
     let mut from = 0;
     let mut at = 0;
     while at < bytes.len() {
-        let Some((end, is_comment)) = passed(bytes, at) else {
+        let Some((end, is_comment)) = passed(bytes, at, false) else {
             // It never ends, which the tokenizer tells.
             break;
         };
@@ -41,16 +41,21 @@ pub(crate) fn blanked(text: &str) -> Cow<'_, str> {
 }
 
 /// The end of what begins at a byte, and whether it is a comment: a quoted piece, or one byte. `None`: it never ends.
-fn passed(bytes: &[u8], at: usize) -> Option<(usize, bool)> {
+/// In GoogleSQL, a backslash keeps any string open.
+pub(crate) fn passed(bytes: &[u8], at: usize, googlesql: bool) -> Option<(usize, bool)> {
     let rest = &bytes[at..];
     Some(match rest {
-        [b'-', b'-', ..] => {
-            let length = rest.iter().position(|byte| *byte == b'\n');
+        [b'-', b'-', ..] | [b'#', ..] if googlesql || bytes[at] == b'-' => {
+            let ends_line = |byte: &u8| *byte == b'\n' || (*byte == b'\r' && !googlesql);
+            let length = rest.iter().position(ends_line);
             (at + length.unwrap_or(rest.len()), true)
         }
         [b'/', b'*', ..] => (at + comment_length(rest)?, true),
         [quote @ (b'\'' | b'"' | b'`'), ..] => {
-            let escapes = *quote == b'\'' && has_escapes(bytes, at);
+            let escapes = match googlesql {
+                true => *quote != b'`',
+                false => *quote == b'\'' && has_escapes(bytes, at),
+            };
             (at + quoted_length(rest, *quote, escapes)?, false)
         }
         [b'$', ..] if !is_in_word(bytes, at) => (at + dollar_length(rest)?, false),
@@ -128,6 +133,7 @@ mod tests {
     fn comments_behind_operators_become_blanks() {
         for (text, expected) in [
             ("a=--x\n1", "a=   \n1"),
+            ("a=--x\r1", "a=   \r1"),
             ("a||/*x*/b", "a||     b"),
             ("a>/* é /* */ ' */-1", "a>               -1"),
             ("a*/*c*/b --d", "a*     b --d"),

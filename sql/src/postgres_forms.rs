@@ -1,4 +1,4 @@
-//! Forms of PostgreSQL and Delta Lake that sqlparser lacks, settled on the tokens: `TABLE t`, `int8 ARRAY`, `ABORT`,
+//! Forms of PostgreSQL and Delta Lake that sqlparser lacks, settled on the tokens: `int8 ARRAY`, `ABORT`,
 //! `OPERATOR(pg_catalog.=) ANY`, `OVERRIDING SYSTEM VALUE`, `DROP IDENTITY`, the short actions of MERGE,
 //! `substring(a SIMILAR b ESCAPE c)`, `UNSET TBLPROPERTIES`, `ROLLUP ((a)::text)`, `COMMENT ON … IS $$text$$`.
 //!
@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::lexer::{are_words, closing, is_token, is_word};
 use crate::reference::read_name;
+use crate::table_queries;
 
 /// Settles the forms.
 pub(crate) fn settle(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
@@ -16,7 +17,9 @@ pub(crate) fn settle(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let tokens = versions_first(unset_properties(tokens));
     let tokens = grouping_elements(tokens);
     let tokens = similar_parts(tokens);
-    trimmed(overriding(identity_options(array_types(table(tokens)))))
+    trimmed(overriding(identity_options(array_types(
+        table_queries::settle(tokens),
+    ))))
 }
 
 /// What `OVERRIDING SYSTEM VALUE` and `OVERRIDING USER VALUE` become: the partition of an INSERT, which PostgreSQL does not
@@ -320,21 +323,6 @@ fn similar_parts(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             tokens[*escape].token = Token::make_keyword("FOR");
         }
     }
-    tokens
-}
-
-/// `TABLE t` is `SELECT * FROM t`.
-fn table(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    if !is_word(tokens.first(), "TABLE") || read_name(&tokens, 1).is_none() {
-        return tokens;
-    }
-    let select = [
-        Token::make_word("SELECT", None),
-        Token::Mul,
-        Token::make_word("FROM", None),
-    ];
-    let select = select.map(|token| made(token, &tokens[0]));
-    tokens.splice(0..1, select);
     tokens
 }
 

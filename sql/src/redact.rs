@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use crate::redact_named::{names_secret, without_named_secrets};
 use crate::redact_urls::without_url_secrets;
 
 /// Words of the statements that carry secrets.
@@ -46,19 +47,32 @@ const SHOWN_WORDS: [&str; 12] = [
     "USER",
 ];
 /// What stands for a string.
-const HIDDEN: &str = "'***'";
+pub(crate) const HIDDEN: &str = "'***'";
 
-/// The text with `'***'` for every string, if one of its statements may hold a secret, and for words in a string's place;
-/// URLs lose theirs in any statement.
+/// The text with `'***'` for every string, if one of its statements is about secrets, and for words in a string's place;
+/// strings behind names of secrets, and the secrets of URLs, are hidden in any statement.
 pub fn redacted(text: &str) -> Cow<'_, str> {
     let upper = text.to_ascii_uppercase();
-    match SECRET_WORDS.iter().any(|word| upper.contains(word)) {
-        true => {
-            let shown = without_strings(text, !upper.contains("PG_CATALOG"));
-            Cow::Owned(without_url_secrets(&shown).into_owned())
-        }
-        false => without_url_secrets(text),
+    let is_about_secrets = SECRET_WORDS.iter().any(|word| upper.contains(word));
+    let has_names = names_secret(&upper);
+    if !is_about_secrets && !has_names {
+        return without_url_secrets(text);
     }
+    let shown = match is_about_secrets || creates_secret(&upper) {
+        true => without_strings(text, !upper.contains("PG_CATALOG")),
+        false if hides_quotes(text) => without_strings(text, !are_plain(&upper)),
+        false => without_named_secrets(text, !are_plain(&upper)),
+    };
+    Cow::Owned(without_url_secrets(&shown).into_owned())
+}
+
+/// Whether a statement may be `CREATE SECRET`, which other systems have: what it is given is secret by whatever name.
+fn creates_secret(upper: &str) -> bool {
+    let is_there = |wanted: &str| {
+        let mut words = upper.split(|c: char| !c.is_alphanumeric() && c != '_');
+        words.any(|word| word == wanted)
+    };
+    is_there("SECRET") && is_there("CREATE")
 }
 
 /// The first bytes of a text, about `n_bytes` of them, without secrets.
@@ -71,10 +85,8 @@ pub fn redacted_start(text: &str, n_bytes: usize) -> Cow<'_, str> {
 pub fn redacted_unparsed(text: &str, n_bytes: usize) -> String {
     let start = start_of(text, n_bytes);
     let upper = start.to_ascii_uppercase();
-    // A semicolon in a string makes one part more, which hides too much rather than too little.
-    let is_plain = |part: &str| part.trim().is_empty() || PLAIN_WORDS.contains(&first_word(part));
     let may_hold_secrets = SECRET_WORDS.iter().any(|word| upper.contains(word));
-    if !may_hold_secrets && upper.split(';').all(is_plain) {
+    if !may_hold_secrets && are_plain(&upper) {
         return without_url_secrets(&without_strings(start, true)).into_owned();
     }
     let known: Vec<&str> = start
@@ -85,6 +97,13 @@ pub fn redacted_unparsed(text: &str, n_bytes: usize) -> String {
         true => HIDDEN.to_owned(),
         false => format!("{} {HIDDEN}", known.join(" ")),
     }
+}
+
+/// Whether all statements of a text in capitals begin as those that carry no secrets.
+fn are_plain(upper: &str) -> bool {
+    // A semicolon in a string makes one part more, which hides too much rather than too little.
+    let is_plain = |part: &str| part.trim().is_empty() || PLAIN_WORDS.contains(&first_word(part));
+    upper.split(';').all(is_plain)
 }
 
 /// What a text begins with; empty where that is no word.
@@ -107,12 +126,7 @@ fn start_of(text: &str, n_bytes: usize) -> &str {
 
 /// Replaces what stands in quotes of any kind; a quote without an end takes the rest with it.
 fn without_strings(text: &str, hides_bare: bool) -> String {
-    // A backslash before a quote keeps a string open in one dialect and not in the other, and a quote in a comment opens
-    // none, so that nobody can tell here what stands inside one. A comment may also stand before a word behind `=`.
-    if ["\\", "--", "/*", "#"]
-        .iter()
-        .any(|mark| text.contains(mark))
-    {
+    if hides_quotes(text) {
         let may_begin = |c: char| matches!(c, '\'' | '"' | '$' | '`') || (hides_bare && c == '=');
         let end = text.find(may_begin).unwrap_or(text.len());
         return format!("{}{HIDDEN}", &text[..end]);
@@ -134,6 +148,14 @@ fn without_strings(text: &str, hides_bare: bool) -> String {
     }
     shown.push_str(&outside_quotes(rest, hides_bare));
     shown
+}
+
+/// Whether nobody can tell here what stands inside quotes: a backslash before a quote keeps a string open in one dialect and
+/// not in the other, and a quote in a comment opens none. A comment may also stand before a word behind `=`.
+fn hides_quotes(text: &str) -> bool {
+    ["\\", "--", "/*", "#"]
+        .iter()
+        .any(|mark| text.contains(mark))
 }
 
 /// Replaces words behind `=`, as of `secret = hush`, which a statement refuses but a log would keep.
@@ -158,7 +180,7 @@ fn outside_quotes(text: &str, hides_bare: bool) -> Cow<'_, str> {
 }
 
 /// The length of what stands in quotes at the start; `None` for a dollar that opens nothing.
-fn quoted_end(text: &str) -> Option<usize> {
+pub(crate) fn quoted_end(text: &str) -> Option<usize> {
     let quote = text.chars().next()?;
     if quote == '$' {
         let tag = text[1..].find('$')? + 2;
@@ -227,6 +249,71 @@ mod tests {
             redacted_unparsed("SELECT 'hush' 'hush'", 10),
             "SELECT '***'"
         );
+    }
+
+    #[test]
+    fn strings_behind_names_of_secrets_are_hidden() {
+        for (text, shown) in [
+            (
+                "COPY t TO 'az://b/x' OPTIONS ('AccountKey' 'hush', format 'csv')",
+                "COPY t TO 'az://b/x' OPTIONS ('AccountKey' '***', format 'csv')",
+            ),
+            (
+                "SELECT * FROM read_csv('x', secret => ARRAY['hush'], access_tokens => 'hush', max_tokens => 'many')",
+                "SELECT * FROM read_csv('x', secret => ARRAY['***'], access_tokens => '***', max_tokens => 'many')",
+            ),
+            (
+                "COPY t TO 's3://b/x' OPTIONS ('aws.access_key_id' 'AK', 'aws.secret_access_key' 'hush', format 'csv')",
+                "COPY t TO 's3://b/x' OPTIONS ('aws.access_key_id' '***', 'aws.secret_access_key' '***', format 'csv')",
+            ),
+            (
+                "select * from read_csv('s3://b/x', secret => 'hush', delim => ';')",
+                "select * from read_csv('s3://b/x', secret => '***', delim => ';')",
+            ),
+            (
+                "OPTIONS (aws_session_token 'hu''sh', private_key = $$hush$$, x 'y')",
+                "OPTIONS (aws_session_token '***''***', private_key = '***', x 'y')",
+            ),
+            (
+                "SET s3_secret_access_key = 'hush'",
+                "SET s3_secret_access_key = '***'",
+            ),
+            (
+                "SELECT 1; SET s3_secret_access_key = hush",
+                "SELECT 1; SET s3_secret_access_key = '***'",
+            ),
+            (
+                "SET s3_secret_access_key TO hush",
+                "SET s3_secret_access_key TO '***'",
+            ),
+            (
+                "select set_config('azure.sas', 'hush', false), 'x'",
+                "select set_config('azure.sas', '***', false), 'x'",
+            ),
+            (
+                "SELECT '{\"service_account\": \"hush\"}' AS x",
+                "SELECT '***' AS x",
+            ),
+            (
+                "create or replace secret s (type s3, key_id 'x', region = y)",
+                "create or replace secret s (type s3, key_id '***', region = '***')",
+            ),
+            (
+                "SET s3_secret_access_key = E'hu\\'sh'",
+                "SET s3_secret_access_key '***'",
+            ),
+            ("/* don't */ SELECT f(secret => 'hush')", "/* don'***'"),
+            (
+                "SELECT a.token FROM a JOIN b ON a.token = b.token WHERE tokens = 'x' AND x = 'y'",
+                "SELECT a.token FROM a JOIN b ON a.token = b.token WHERE tokens = 'x' AND x = 'y'",
+            ),
+            (
+                "SELECT tokenizer('x'), 'sassy' 'y' FROM t ORDER BY token",
+                "SELECT tokenizer('x'), 'sassy' 'y' FROM t ORDER BY token",
+            ),
+        ] {
+            assert_eq!(redacted(text), shown, "{text}");
+        }
     }
 
     #[test]

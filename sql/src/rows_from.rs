@@ -6,7 +6,8 @@
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, TableFactor};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use crate::lexer::{are_words, is_token};
+use crate::lexer::{are_words, is_token, is_word};
+use crate::reference::read_name;
 
 /// The function whose arguments stand side by side. No client's text can bring its name into a statement.
 pub const ROWS_FROM: &str = "\u{1e}rows from";
@@ -15,13 +16,28 @@ pub const ROWS_FROM: &str = "\u{1e}rows from";
 pub(crate) fn settle(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let mut at = 0;
     while at < tokens.len() {
-        if are_words(&tokens, at, &["ROWS", "FROM"]) && is_token(&tokens, at + 2, &Token::LParen) {
+        if are_words(&tokens, at, &["ROWS", "FROM"]) && calls_functions(&tokens, at) {
             tokens[at].token = Token::make_word(ROWS_FROM, Some('"'));
             tokens.remove(at + 1);
         }
         at += 1;
     }
     tokens
+}
+
+/// Whether the two words stand where a relation does, before calls of functions; `SELECT rows FROM (SELECT …)` has a column.
+fn calls_functions(tokens: &[TokenWithSpan], at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|before| tokens.get(before));
+    let is_relation = before.is_some_and(|before| before.token == Token::Comma)
+        || ["FROM", "JOIN", "LATERAL"]
+            .iter()
+            .any(|word| is_word(before, word));
+    let is_query = ["SELECT", "VALUES", "WITH", "TABLE"]
+        .iter()
+        .any(|word| is_word(tokens.get(at + 3), word));
+    let called = read_name(tokens, at + 3);
+    let calls = called.is_some_and(|(_, behind)| is_token(tokens, behind, &Token::LParen));
+    is_relation && is_token(tokens, at + 2, &Token::LParen) && !is_query && calls
 }
 
 /// Writes the two words in the place of the function.

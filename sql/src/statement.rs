@@ -4,7 +4,9 @@
 //! Never resolves a name, never knows which options or functions exist.
 
 use datafusion::sql::parser::Statement as SqlStatement;
-use datafusion::sql::sqlparser::ast::{CreateTable as SqlCreateTable, Expr, Query, SelectItem};
+use datafusion::sql::sqlparser::ast::{
+    self, CreateTable as SqlCreateTable, Expr, Query, SelectItem, With,
+};
 
 use crate::access_statement::{AlterOwner, DefaultPrivileges, Grant, RoleStatement};
 use crate::do_statement::DoBlock;
@@ -30,6 +32,35 @@ pub struct ParsedStatement {
     pub text: String,
     /// Where `text` lies in the whole text.
     pub span: Span,
+    /// Whether it says that transactions are `DEFERRABLE` or not, for which the parser's tree has no place.
+    pub deferrable: Option<bool>,
+    /// The WITH before a change of rows, which those of its queries have that read one of its names: of the others, it alone
+    /// tells the parameters.
+    pub with: Option<Box<With>>,
+}
+
+impl ParsedStatement {
+    /// The parser's own tree; `None`: it is a statement of ours, or one about another, such as EXPLAIN.
+    pub fn sql(&self) -> Option<&ast::Statement> {
+        match &self.statement {
+            Statement::Sql(statement) => match statement.as_ref() {
+                SqlStatement::Statement(statement) => Some(statement),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub fn sql_mut(&mut self) -> Option<&mut ast::Statement> {
+        match &mut self.statement {
+            Statement::Sql(statement) => match statement.as_mut() {
+                SqlStatement::Statement(statement) => Some(statement),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 /// A statement: a model statement, or any other SQL in the parser's own tree.

@@ -67,7 +67,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement, ParseError> {
         analyze |= is_analyze && is_on(&option.value);
         !is_analyze
     });
-    let statement = parse_statement(cursor.take(cursor.rest().len()))?;
+    let (statement, _) = parse_statement(cursor.take(cursor.rest().len()))?;
     Ok(Statement::Explain(Box::new(Explain {
         analyze,
         options: explain_options,

@@ -31,7 +31,7 @@ mod tables;
 mod train;
 mod with_changes;
 
-use datafusion::sql::sqlparser::ast::Query;
+use datafusion::sql::sqlparser::ast::{Query, With};
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
 use crate::assigned_parts;
@@ -40,11 +40,17 @@ use crate::copied_tables;
 use crate::copy_forms;
 use crate::dialect::Dialect;
 use crate::error::{ParseError, ParseErrorKind};
+use crate::fetch_forms;
 use crate::frame_forms;
+use crate::free_names;
 use crate::googlesql::{self, normalize_types};
-use crate::lexer::{Grammar, Piece, are_words, counted_from, is_word, split};
+use crate::lexer::{
+    Grammar, Piece, are_words, counted_from, is_word, n_tokens, split, split_within,
+};
 use crate::limits;
+use crate::long_texts::{Asked, Room};
 use crate::model_forms;
+use crate::named_columns;
 use crate::nested_joins;
 use crate::postgres_forms;
 use crate::private_names::{Origin, with_clean_names};
@@ -61,30 +67,53 @@ pub use options::literal_option;
 /// Positions in errors are byte offsets of the whole text; spans within a statement are those of its own text.
 /// Errors: 42602 at a name that only the engine may write ([`PRIVATE`](crate::PRIVATE)).
 pub fn parse(text: &str, dialect: Dialect) -> Result<Vec<ParsedStatement>, ParseError> {
-    statements(text, dialect, Origin::Client)
+    statements(text, dialect, Origin::Client, &mut |_| true)
+}
+
+/// The same of a text that may be long (see [`SHORT_TEXT_BYTES`](crate::SHORT_TEXT_BYTES)): `asked` is told, before they are
+/// taken, of all bytes that its tokens and its statements take at that moment, at last of those that its statements keep.
+///
+/// Errors: [`ParseErrorKind::Stopped`], if `asked` says `false`.
+pub fn parse_long(
+    text: &str,
+    dialect: Dialect,
+    asked: &mut dyn FnMut(usize) -> bool,
+) -> Result<Vec<ParsedStatement>, ParseError> {
+    statements(text, dialect, Origin::Client, asked)
 }
 
 /// Reads every statement of a text that the engine made, in PostgreSQL's dialect; its names may be the engine's own.
 pub fn parse_own(text: &str) -> Result<Vec<ParsedStatement>, ParseError> {
-    statements(text, Dialect::Postgres, Origin::Engine)
+    statements(text, Dialect::Postgres, Origin::Engine, &mut |_| true)
 }
 
 fn statements(
     text: &str,
     dialect: Dialect,
     origin: Origin,
+    asked: Asked<'_>,
 ) -> Result<Vec<ParsedStatement>, ParseError> {
-    let pieces = split(text, dialect).map_err(|error| match names_secrets(text) {
+    let mut room = Room::new(asked);
+    let pieces = split_within(text, dialect, &mut room);
+    let pieces = pieces.map_err(|error| match names_secrets(text) {
         true => lake::without_secret(error),
         false => error,
     })?;
     let deep = needs_large_stack(&pieces)?;
-    within(deep, || {
+    let n_tokens = n_tokens(&pieces);
+    // Each byte of a block of code may be a token of its own.
+    let is_code = |piece: &&Piece| code_block::opens(&piece.tokens);
+    let blocks = pieces.iter().filter(is_code);
+    let code_bytes: usize = blocks.map(|piece| piece.span.of(text).len()).sum();
+    room.parse(n_tokens.saturating_add(code_bytes))?;
+    let statements = within(deep, || {
         pieces
             .into_iter()
             .map(|piece| parse_piece(text, piece, origin))
             .collect()
-    })
+    })?;
+    room.keep(n_tokens)?;
+    Ok(statements)
 }
 
 /// Reads one query that was cut from a statement, is stored in the catalog or was made by the engine; its names may be
@@ -153,11 +182,13 @@ fn prepare(
     grammar: Grammar,
 ) -> Result<Vec<TokenWithSpan>, ParseError> {
     let tokens = copied_tables::settle(silent_clauses::leave_out(tokens));
+    let tokens = fetch_forms::settle(named_columns::settle(tokens));
     let tokens = postgres_forms::settle(copy_forms::settle(text, tokens));
     let tokens = variadic::settle(frame_forms::settle(tokens)?);
     let tokens = record_columns::settle(between_symmetric::settle(tokens));
     let tokens = nested_joins::settle(rows_from::settle(assigned_parts::settle(tokens)));
-    model_forms::rewrite(text, googlesql::rewrite(text, tokens, grammar)?)
+    let tokens = free_names::settle(googlesql::rewrite(text, tokens, grammar)?);
+    model_forms::rewrite(text, tokens)
 }
 
 fn parse_piece(text: &str, piece: Piece, origin: Origin) -> Result<ParsedStatement, ParseError> {
@@ -168,6 +199,7 @@ fn parse_piece(text: &str, piece: Piece, origin: Origin) -> Result<ParsedStateme
     } = piece;
     let text = span.of(text);
     let tokens = counted_from(span.start, tokens);
+    let deferrable = silent_clauses::deferrable(&tokens);
     let tokens = match origin {
         Origin::Client => with_clean_names(tokens, grammar),
         Origin::Engine => Ok(tokens),
@@ -175,22 +207,25 @@ fn parse_piece(text: &str, piece: Piece, origin: Origin) -> Result<ParsedStateme
     let statement = tokens
         .and_then(|tokens| prepare(text, tokens, grammar))
         .and_then(|tokens| parse_statement(Cursor::new(text, &tokens, grammar, text.len())));
+    let (statement, with) = statement.map_err(|error| error.shifted(span.start))?;
     Ok(ParsedStatement {
-        statement: statement.map_err(|error| error.shifted(span.start))?,
+        statement,
         text: text.to_owned(),
         span,
+        deferrable,
+        with,
     })
 }
 
-/// Reads one statement to its end.
-fn parse_statement(mut cursor: Cursor<'_>) -> Result<Statement, ParseError> {
+/// Reads one statement to its end, and the WITH before a change of rows.
+fn parse_statement(mut cursor: Cursor<'_>) -> Result<(Statement, Option<Box<With>>), ParseError> {
     let Some(parse) = model_statement(cursor.rest()) else {
-        let statement = sql::parse(&cursor)?;
-        return Ok(Statement::Sql(Box::new(statement)));
+        let (statement, with) = sql::parse_with(&cursor)?;
+        return Ok((Statement::Sql(Box::new(statement)), with));
     };
     let statement = parse(&mut cursor)?;
     cursor.finish()?;
-    Ok(statement)
+    Ok((statement, None))
 }
 
 type ParseModelStatement = fn(&mut Cursor<'_>) -> Result<Statement, ParseError>;

@@ -20,6 +20,7 @@ pub(super) fn opens(tokens: &[TokenWithSpan]) -> bool {
     let of_role = |verb: &str| NOUNS.iter().any(|noun| starts(&[verb, noun]));
     ["CREATE", "ALTER", "DROP"].into_iter().any(of_role)
         || set_length(tokens).is_some()
+        || starts(&["ALTER", "DATABASE"])
         || starts(&["REASSIGN", "OWNED"])
         || starts(&["DROP", "OWNED"])
         || is_membership(tokens)
@@ -78,8 +79,29 @@ fn read(cursor: &mut Cursor<'_>) -> Result<RoleStatement, ParseError> {
         return Ok(RoleStatement::Drop { if_exists, names });
     }
     cursor.expect_words(&["ALTER"])?;
-    eat_noun(cursor)?;
-    alter(cursor)
+    if cursor.eat_word("DATABASE") {
+        let database = cursor.word("a database")?;
+        return configure_all(cursor, Some(database), false);
+    }
+    let is_group = eat_noun(cursor)? == "GROUP";
+    alter(cursor, is_group)
+}
+
+/// What follows `ALTER ROLE ALL` or `ALTER DATABASE name`.
+fn configure_all(
+    cursor: &mut Cursor<'_>,
+    database: Option<Word>,
+    of_roles: bool,
+) -> Result<RoleStatement, ParseError> {
+    let Some((setting, value)) = changed_setting(cursor)? else {
+        return Err(cursor.unexpected("SET or RESET"));
+    };
+    Ok(RoleStatement::ConfigureAll {
+        database,
+        of_roles,
+        setting,
+        value,
+    })
 }
 
 fn eat_noun(cursor: &mut Cursor<'_>) -> Result<&'static str, ParseError> {
@@ -100,11 +122,18 @@ fn create(cursor: &mut Cursor<'_>) -> Result<RoleStatement, ParseError> {
     })
 }
 
-fn alter(cursor: &mut Cursor<'_>) -> Result<RoleStatement, ParseError> {
-    if cursor.at_words(&["ALL"]) {
-        return Err(cursor.unsupported("ALTER ROLE ALL"));
+fn alter(cursor: &mut Cursor<'_>, is_group: bool) -> Result<RoleStatement, ParseError> {
+    if cursor.eat_word("ALL") {
+        let database = eat_database(cursor)?;
+        return configure_all(cursor, database, true);
     }
     let name = role_name(cursor)?;
+    if is_group {
+        let adds = cursor.eat_words(&["ADD", "USER"]);
+        if adds || cursor.eat_words(&["DROP", "USER"]) {
+            return alter_group(cursor, name, adds);
+        }
+    }
     if cursor.at_words(&["RENAME"]) {
         let RoleName::Named(name) = name else {
             return Err(cursor.unexpected("SET or options of the role"));
@@ -113,10 +142,57 @@ fn alter(cursor: &mut Cursor<'_>) -> Result<RoleStatement, ParseError> {
         let to = cursor.word("the new name")?;
         return Ok(RoleStatement::Rename { name, to });
     }
-    if cursor.eat_words(&["IN", "DATABASE"]) {
-        // There is one database.
-        cursor.word("a database")?;
+    let database = eat_database(cursor)?;
+    if let Some((setting, value)) = changed_setting(cursor)? {
+        return Ok(RoleStatement::Configure {
+            name,
+            database,
+            setting,
+            value,
+        });
     }
+    if database.is_some() {
+        return Err(cursor.unexpected("SET or RESET"));
+    }
+    if cursor.is_empty() {
+        return Err(cursor.unexpected("options of the role, SET, RESET or RENAME TO"));
+    }
+    let options = role_options(cursor)?;
+    Ok(RoleStatement::Alter { name, options })
+}
+
+/// `ALTER GROUP name ADD USER a, b`, with `DROP` for `ADD`.
+fn alter_group(
+    cursor: &mut Cursor<'_>,
+    name: RoleName,
+    adds: bool,
+) -> Result<RoleStatement, ParseError> {
+    let RoleName::Named(group) = name else {
+        return Err(cursor.unexpected("the name of a group before it"));
+    };
+    Ok(RoleStatement::Membership {
+        grant: adds,
+        alters_group: true,
+        admin_option: false,
+        roles: vec![group],
+        members: role_names(cursor)?,
+        grantor: None,
+    })
+}
+
+/// `IN DATABASE name`.
+fn eat_database(cursor: &mut Cursor<'_>) -> Result<Option<Word>, ParseError> {
+    match cursor.eat_words(&["IN", "DATABASE"]) {
+        true => cursor.word("a database").map(Some),
+        false => Ok(None),
+    }
+}
+
+/// A setting, `None` for all of them, and its value, `None` where it has one no more.
+type ChangedSetting = (Option<String>, Option<String>);
+
+/// `SET setting = value`, `RESET setting | ALL`; `None` if the statement says something else.
+fn changed_setting(cursor: &mut Cursor<'_>) -> Result<Option<ChangedSetting>, ParseError> {
     if cursor.eat_word("SET") {
         let setting = setting_name(cursor)?;
         if !cursor.eat_word("TO") && !cursor.eat_token(&Token::Eq) {
@@ -126,30 +202,16 @@ fn alter(cursor: &mut Cursor<'_>) -> Result<RoleStatement, ParseError> {
             true => None,
             false => Some(setting_value(cursor)?),
         };
-        let setting = Some(setting);
-        return Ok(RoleStatement::Configure {
-            name,
-            setting,
-            value,
-        });
+        return Ok(Some((Some(setting), value)));
     }
     if cursor.eat_word("RESET") {
         let setting = match cursor.eat_word("ALL") {
             true => None,
             false => Some(setting_name(cursor)?),
         };
-        let value = None;
-        return Ok(RoleStatement::Configure {
-            name,
-            setting,
-            value,
-        });
+        return Ok(Some((setting, None)));
     }
-    if cursor.is_empty() {
-        return Err(cursor.unexpected("options of the role, SET, RESET or RENAME TO"));
-    }
-    let options = role_options(cursor)?;
-    Ok(RoleStatement::Alter { name, options })
+    Ok(None)
 }
 
 /// `a` or `a.b`.
@@ -191,22 +253,32 @@ fn setting_value(cursor: &mut Cursor<'_>) -> Result<String, ParseError> {
 fn role_options(cursor: &mut Cursor<'_>) -> Result<RoleOptions, ParseError> {
     let mut options = RoleOptions::default();
     cursor.eat_word("WITH");
+    // Dumps say of superusers that they may do this, too, which follows from their being superusers.
+    let mut of_superusers = None;
     while !cursor.is_empty() {
-        role_option(cursor, &mut options)?;
+        let word = ["REPLICATION", "BYPASSRLS"]
+            .into_iter()
+            .find(|word| cursor.at_words(&[word]));
+        match word {
+            Some(word) => {
+                let refused = cursor.unsupported(&format!("a role with {word}"));
+                of_superusers.get_or_insert(refused);
+                cursor.advance(1);
+            }
+            None => role_option(cursor, &mut options)?,
+        }
     }
-    Ok(options)
+    match of_superusers {
+        Some(refused) if options.superuser != Some(true) => Err(refused),
+        _ => Ok(options),
+    }
 }
 
 fn role_option(cursor: &mut Cursor<'_>, options: &mut RoleOptions) -> Result<(), ParseError> {
     let start = cursor.start();
-    for word in ["REPLICATION", "BYPASSRLS"] {
-        if cursor.at_words(&[word]) {
-            return Err(cursor.unsupported(&format!("a role with {word}")));
-        }
-        // What nobody has is easily taken away.
-        if cursor.eat_word(&format!("NO{word}")) {
-            return Ok(());
-        }
+    // What nobody has is easily taken away.
+    if cursor.eat_word("NOREPLICATION") || cursor.eat_word("NOBYPASSRLS") {
+        return Ok(());
     }
     let repeated = if let Some((flag, value)) = flag(cursor, options) {
         flag.replace(value).is_some()
@@ -312,7 +384,7 @@ pub(super) fn eat_behavior(cursor: &mut Cursor<'_>) -> bool {
     cascade
 }
 
-/// `GRANT a, b TO c WITH ADMIN OPTION`, `REVOKE ADMIN OPTION FOR a FROM c`.
+/// `GRANT a, b TO c WITH ADMIN OPTION GRANTED BY d`, `REVOKE ADMIN OPTION FOR a FROM c`.
 fn membership(cursor: &mut Cursor<'_>) -> Result<RoleStatement, ParseError> {
     let grant = cursor.eat_word("GRANT");
     let mut admin_option = false;
@@ -330,12 +402,18 @@ fn membership(cursor: &mut Cursor<'_>) -> Result<RoleStatement, ParseError> {
         cursor.expect_words(&["ADMIN", "OPTION"])?;
         admin_option = true;
     }
+    let grantor = match cursor.eat_words(&["GRANTED", "BY"]) {
+        true => Some(role_name(cursor)?),
+        false => None,
+    };
     eat_behavior(cursor);
     Ok(RoleStatement::Membership {
         grant,
+        alters_group: false,
         admin_option,
         roles,
         members,
+        grantor,
     })
 }
 

@@ -2,7 +2,7 @@
 //! `WITH DATA`, `ONLY` before a table, `WITHOUT OIDS`, and what is weaker in `FOR NO KEY UPDATE` than in `FOR UPDATE`.
 //!
 //! In: tokens of one statement; out: the tokens without them, and with locks behind LIMIT. A table is as durable as any, and
-//! a block never waits for others before its first statement.
+//! a block never waits for others before its first statement; whether it would is told beside the tokens, since `SHOW` says it.
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -12,7 +12,8 @@ use crate::reference::{read_name, read_word};
 
 /// Leaves the clauses out.
 pub(super) fn leave_out(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    late_locks(weak_locks(deferrable(without_oids(unlogged(only(tokens))))))
+    let tokens = not_deferred(without_oids(unlogged(only(tokens))));
+    late_locks(weak_locks(tokens))
 }
 
 /// `FROM ONLY t` and `FROM ONLY (t)` are `FROM t`: no table inherits from another.
@@ -131,19 +132,29 @@ fn query_end(tokens: &[TokenWithSpan], from: usize) -> usize {
     tokens.len()
 }
 
-/// `BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE` and its kin.
-fn deferrable(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+/// Whether a statement says that transactions are deferrable or not.
+pub(super) fn deferrable(tokens: &[TokenWithSpan]) -> Option<bool> {
+    let at = deferral(tokens)?;
+    Some(!is_word(tokens.get(at - 1), "NOT"))
+}
+
+/// Where a statement about transactions says `DEFERRABLE`, behind its opening words.
+fn deferral(tokens: &[TokenWithSpan]) -> Option<usize> {
     const OPENINGS: [&[&str]; 4] = [
         &["BEGIN"],
         &["START", "TRANSACTION"],
         &["SET", "TRANSACTION"],
         &["SET", "SESSION", "CHARACTERISTICS"],
     ];
-    if !OPENINGS.iter().any(|words| are_words(&tokens, 0, words)) {
-        return tokens;
-    }
-    let found = (1..tokens.len()).find(|at| is_word(tokens.get(*at), "DEFERRABLE"));
-    let Some(at) = found else {
+    let opens = OPENINGS.iter().any(|words| are_words(tokens, 0, words));
+    let mut places = 1..tokens.len();
+    let found = opens.then(|| places.find(|at| is_word(tokens.get(*at), "DEFERRABLE")));
+    found.flatten()
+}
+
+/// `BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE` and its kin.
+fn not_deferred(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let Some(at) = deferral(&tokens) else {
         return tokens;
     };
     let first = match is_word(tokens.get(at - 1), "NOT") {

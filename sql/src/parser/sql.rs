@@ -4,6 +4,7 @@
 
 use datafusion::common::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement as SqlStatement};
+use datafusion::sql::sqlparser::ast::With;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -19,6 +20,13 @@ use crate::view_options;
 
 /// Reads all that is left as one statement.
 pub(super) fn parse(cursor: &Cursor<'_>) -> Result<SqlStatement, ParseError> {
+    Ok(parse_with(cursor)?.0)
+}
+
+/// The same, and the WITH that stands before a change of rows.
+pub(super) fn parse_with(
+    cursor: &Cursor<'_>,
+) -> Result<(SqlStatement, Option<Box<With>>), ParseError> {
     let lenient = cursor.grammar != Grammar::Postgres;
     let dialect = AuspexDialect::new(lenient, cursor.rest());
     if let Some(again) = explained_twice(cursor.rest()) {
@@ -63,8 +71,8 @@ pub(super) fn parse(cursor: &Cursor<'_>) -> Result<SqlStatement, ParseError> {
     }
     normalize_statement(&mut statement);
     into_table::settle(&mut statement, data);
-    with_changes::settle(&mut statement);
-    Ok(statement)
+    let with = with_changes::settle(&mut statement);
+    Ok((statement, with))
 }
 
 /// The second word of `EXPLAIN [ANALYZE] [VERBOSE] EXPLAIN`, on which DataFusion's parser would recurse.

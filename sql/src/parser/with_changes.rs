@@ -1,7 +1,7 @@
 //! `WITH s AS (…) INSERT | UPDATE | DELETE | MERGE …`: queries that a change of rows reads by their names.
 //!
 //! In: a statement as DataFusion's parser reads it, which is a query around a change; out: the change, in which each query
-//! that reads one of the names has the WITH. What changes rows within the WITH stays as it is.
+//! that reads one of the names has the WITH, and the WITH. What changes rows within the WITH stays as it is.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -14,20 +14,25 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-/// Settles such a statement, also one that is explained.
-pub(super) fn settle(statement: &mut SqlStatement) {
+/// Settles such a statement, also one that is explained or prepared, and gives its WITH.
+pub(super) fn settle(statement: &mut SqlStatement) -> Option<Box<With>> {
     match statement {
-        SqlStatement::Statement(statement) => {
-            if let Some(change) = change_of(statement) {
-                **statement = change;
-            }
-        }
+        SqlStatement::Statement(statement) => settle_one(statement),
         SqlStatement::Explain(explained) => settle(&mut explained.statement),
-        _ => {}
+        _ => None,
     }
 }
 
-fn change_of(statement: &Statement) -> Option<Statement> {
+fn settle_one(statement: &mut Statement) -> Option<Box<With>> {
+    if let Statement::Prepare { statement, .. } = statement {
+        return settle_one(statement);
+    }
+    let (change, with) = change_of(statement)?;
+    *statement = change;
+    Some(with)
+}
+
+fn change_of(statement: &Statement) -> Option<(Statement, Box<With>)> {
     let Statement::Query(query) = statement else {
         return None;
     };
@@ -49,7 +54,7 @@ fn change_of(statement: &Statement) -> Option<Statement> {
     // The visitor never breaks off.
     let _ = VisitMut::visit(&mut change, &mut given);
     given.name_relations(&mut change);
-    Some(change)
+    Some((change, Box::new(with.clone())))
 }
 
 fn changed(body: &SetExpr) -> Option<&Statement> {
@@ -258,5 +263,22 @@ mod tests {
         ] {
             assert_eq!(settled(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_with_that_nothing_reads_is_kept() {
+        let with = |text: &str| {
+            let parsed = parse(text, Dialect::Postgres).unwrap().remove(0);
+            parsed.with.map(|with| with.to_string())
+        };
+        let kept = "WITH s AS (SELECT $1 AS a) UPDATE t SET a = $2";
+        assert_eq!(settled(kept), "UPDATE t SET a = $2");
+        assert_eq!(with(kept).as_deref(), Some("WITH s AS (SELECT $1 AS a)"));
+        let explained = format!("EXPLAIN {kept}");
+        assert_eq!(with(&explained), with(kept));
+        let prepared = format!("PREPARE p AS {kept}");
+        assert_eq!(settled(&prepared), "PREPARE p AS UPDATE t SET a = $2");
+        assert_eq!(with(&prepared), with(kept));
+        assert_eq!(with("WITH s AS (SELECT 1 AS a) SELECT a FROM s"), None);
     }
 }

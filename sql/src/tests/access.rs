@@ -122,7 +122,7 @@ fn a_session_changes_its_role() {
 fn memberships_have_no_object() {
     assert!(matches!(
         role("GRANT a, b TO c, CURRENT_USER WITH ADMIN OPTION"),
-        RoleStatement::Membership { grant: true, admin_option: true, roles, members }
+        RoleStatement::Membership { grant: true, admin_option: true, roles, members, .. }
             if roles.len() == 2 && members[1] == RoleName::Current
     ));
     assert!(matches!(

@@ -6,6 +6,7 @@ mod errors;
 mod forms;
 mod functions;
 mod googlesql;
+mod long_texts;
 mod materialized;
 mod random;
 mod sequences;

@@ -1,8 +1,9 @@
 //! Everything that is not ours: DataFusion's and PostgreSQL's statements, and the cut into statements.
 
 use datafusion::sql::parser::Statement as SqlStatement;
+use datafusion::sql::sqlparser::ast::Statement as AstStatement;
 
-use super::{all, ast, one};
+use super::{all, ast, fails, one};
 use crate::*;
 
 #[test]
@@ -68,6 +69,54 @@ fn ordinary_sql_still_parses() {
                 Err(error) => panic!("{text}: {error}"),
             }
         }
+    }
+}
+
+#[test]
+fn words_of_other_dialects_are_names() {
+    for (text, expected) in [
+        (
+            "SELECT DISTINCT Top.a, struct FROM t top",
+            "SELECT DISTINCT \"top\".a, \"struct\" FROM t \"top\"",
+        ),
+        (
+            "SELECT interval FROM t WHERE interval IS NULL",
+            "SELECT \"interval\" FROM t WHERE \"interval\" IS NULL",
+        ),
+        (
+            "SELECT a minus, b regexp FROM t GROUP BY rollup",
+            "SELECT a AS \"minus\", b AS \"regexp\" FROM t GROUP BY \"rollup\"",
+        ),
+        (
+            "SELECT rows FROM (SELECT 1 AS rows) q",
+            "SELECT rows FROM (SELECT 1 AS rows) q",
+        ),
+        (
+            "SELECT set.a FROM t set JOIN u partition ON true, v anti LIMIT 1",
+            "SELECT set.a FROM t set JOIN u partition ON true, v anti LIMIT 1",
+        ),
+        (
+            "SELECT pivot.a FROM (SELECT 1 AS a) pivot LEFT JOIN t qualify ON true",
+            "SELECT pivot.a FROM (SELECT 1 AS a) pivot LEFT JOIN t qualify ON true",
+        ),
+        ("UPDATE t SET top = 1", "UPDATE t SET \"top\" = 1"),
+    ] {
+        assert_eq!(ast(&one(text)).to_string(), expected);
+    }
+}
+
+#[test]
+fn clauses_of_such_words_stay_clauses() {
+    for text in [
+        "SELECT a FROM t QUALIFY ROW_NUMBER() OVER (ORDER BY a) = 1",
+        "SELECT a FROM t QUALIFY left(a, 1) = 'x'",
+        "SELECT * FROM t SEMI JOIN u ON true",
+        "SELECT x::INTERVAL FROM t WHERE EXISTS (SELECT 1)",
+        "SELECT INTERVAL '1 day'",
+        "UPDATE t SET a = 1",
+        "DROP TABLE IF EXISTS t",
+    ] {
+        assert_eq!(ast(&one(text)).to_string(), text);
     }
 }
 
@@ -272,9 +321,35 @@ fn forms_that_sqlparser_lacks_are_settled() {
             "CREATE TABLE t (a INT8[], b TEXT[3] NOT NULL, c INT[] DEFAULT ARRAY[1], array INT)",
         ),
         ("SELECT x array FROM t", "SELECT x AS array FROM t"),
+        (
+            "SELECT a FROM t ORDER BY a FETCH NEXT ((SELECT b FROM u FETCH FIRST (1) ROW ONLY)) ROWS WITH TIES",
+            "SELECT a FROM t ORDER BY a LIMIT ((SELECT b FROM u LIMIT (1))) FETCH FIRST ROWS WITH TIES",
+        ),
     ] {
         let statements = parse(text, Dialect::Auto).unwrap();
         assert_eq!(ast(&statements[0].statement).to_string(), expected);
     }
     assert!(parse("TABLE", Dialect::Auto).is_err());
+}
+
+#[test]
+fn names_of_the_columns_of_a_query_stand_in_their_order() {
+    let names: Vec<String> = (0..100).map(|n| format!("n{n}")).collect();
+    let text = format!("CREATE TABLE t ({}) AS SELECT 1", names.join(", "));
+    let statement = one(&text);
+    let AstStatement::CreateTable(create) = ast(&statement) else {
+        panic!("{statement:?}");
+    };
+    let columns = create.columns.iter();
+    let read: Vec<String> = columns
+        .clone()
+        .map(|column| column.name.to_string())
+        .collect();
+    assert_eq!(read, names);
+    for column in columns {
+        assert_eq!(column.data_type.to_string(), format!("\"{NAMED_COLUMN}\""));
+    }
+    // The AS of STORED AS is that of no query.
+    let files = "CREATE EXTERNAL TABLE t (a, b) STORED AS CSV LOCATION 'x.csv'";
+    assert_eq!(fails(files).sqlstate(), "42601");
 }
