@@ -17,7 +17,7 @@ use crate::catalog::{
     CatalogState, CredentialDefinition, Definition, ExternalCatalogDefinition, LocationDefinition,
     ObjectKind,
 };
-use crate::error::{Error, Result};
+use crate::error::{CredentialFailure, Error, Result};
 use crate::locations::Locations;
 use crate::stores::{ObjectUrl, StoreKind, Stores, divide_options};
 
@@ -38,11 +38,11 @@ impl fmt::Debug for CredentialKey {
 }
 
 impl CredentialKey {
-    /// A key of any text of at least 32 bytes. Errors: `ShortCredentialKey`.
+    /// A key of any text of at least 32 bytes. Errors: `CredentialFailure::ShortKey`.
     pub fn new(text: &str) -> Result<Self> {
         match text.len() >= MIN_KEY_BYTES {
             true => Ok(Self(text.into())),
-            false => Err(Error::ShortCredentialKey),
+            false => Err(CredentialFailure::ShortKey.into()),
         }
     }
 
@@ -145,8 +145,8 @@ impl CredentialDefinition {
 
     /// The definition of a credential named `name` for the URLs below `scope`, or for all of its type.
     ///
-    /// `options` hold `type`, and what the type knows. Errors: `UnknownCredentialOption`, `InvalidOption`,
-    /// `InvalidLocation`, `CredentialScope` for a scope of another type.
+    /// `options` hold `type`, and what the type knows. Errors: `CredentialFailure` for an unknown option and for a scope of
+    /// another type, `InvalidOption`, `InvalidLocation`.
     pub fn new(
         name: &str,
         scope: Option<&str>,
@@ -163,10 +163,10 @@ impl CredentialDefinition {
         if let Some(scope) = &scope
             && StoreKind::of_scheme(scope.root().scheme()) != Some(kind)
         {
-            return Err(Error::CredentialScope {
+            return Err(Error::from(CredentialFailure::Scope {
                 scope: scope.to_url().into(),
                 kind: kind.name(),
-            });
+            }));
         }
         let scope = scope.map(|scope| scope.to_url().to_string());
         let (options, secrets) = divide_options(kind, options)?;
@@ -199,8 +199,8 @@ const SQL_OPTIONS: CatalogOptions = (&["catalog_name", "uri", "warehouse"], &[])
 impl ExternalCatalogDefinition {
     /// The definition of an Iceberg catalog named `name`; `options` hold `type` and what the type knows.
     ///
-    /// Errors: `UnknownCredentialOption`, `InvalidOption` for a missing or wrong one, `NoCredentialKey` for secrets that
-    /// cannot be sealed.
+    /// Errors: `CredentialFailure` for an unknown option and for secrets that cannot be sealed, `InvalidOption` for a missing or
+    /// wrong one.
     pub fn new(name: &str, mut options: BTreeMap<String, String>, stores: &Stores) -> Result<Self> {
         let invalid = |option: &str, value: &str, expected| Error::InvalidOption {
             option: option.into(),
@@ -220,11 +220,11 @@ impl ExternalCatalogDefinition {
             } else if secret.contains(&option.as_str()) {
                 sealed.insert(option, value);
             } else {
-                return Err(Error::UnknownCredentialOption {
+                return Err(Error::from(CredentialFailure::UnknownOption {
                     option,
                     kind,
                     known: [plain, secret].concat(),
-                });
+                }));
             }
         }
         let uri = open.get("uri").map(String::as_str).unwrap_or_default();
@@ -272,7 +272,7 @@ impl ExternalCatalogDefinition {
         })
     }
 
-    /// All its options. Errors: `NoCredentialKey`, `SealedCredential`.
+    /// All its options. Errors: `CredentialFailure::NoKey`, `Sealed`.
     pub(crate) fn open(&self, name: &str, stores: &Stores) -> Result<BTreeMap<String, String>> {
         let mut all = self.options.clone();
         if self.sealed.is_empty() {
@@ -285,7 +285,7 @@ impl ExternalCatalogDefinition {
             options: &self.options,
         };
         let secrets = stores.credential_key()?.open(&owner, &self.sealed);
-        all.extend(secrets.ok_or_else(|| Error::SealedCredential { name: name.into() })?);
+        all.extend(secrets.ok_or_else(|| CredentialFailure::Sealed { name: name.into() })?);
         Ok(all)
     }
 }
@@ -310,7 +310,7 @@ impl Credential {
         }
     }
 
-    /// All its options. Errors: `SealedCredential` if the key is not the one that sealed it.
+    /// All its options. Errors: `CredentialFailure::Sealed` if the key is not the one that sealed it.
     pub(crate) fn open(&self, key: &CredentialKey) -> Result<BTreeMap<String, String>> {
         let CredentialDefinition {
             store,
@@ -326,7 +326,7 @@ impl Credential {
             options,
         };
         let secrets = key.open(&owner, sealed);
-        let mut all = secrets.ok_or_else(|| Error::SealedCredential {
+        let mut all = secrets.ok_or_else(|| CredentialFailure::Sealed {
             name: self.name.clone(),
         })?;
         all.extend(options.clone());

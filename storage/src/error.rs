@@ -1,6 +1,7 @@
 //! The errors of the crate: one variant per cause. Those of the libraries below flow in through `causes`.
 
 mod causes;
+mod credential;
 mod file_columns;
 mod foreign_catalog;
 mod place;
@@ -11,6 +12,7 @@ use crate::catalog::ObjectKind;
 use crate::tables::ViewViolation;
 pub use causes::Result;
 pub(crate) use causes::{Source, is_disk_full, no_versions, not_a_table, without_backtrace};
+pub use credential::CredentialFailure;
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use deltalake::DeltaTableError;
@@ -335,7 +337,10 @@ pub enum Error {
         found: usize,
     },
     /// A NULL for a column that allows none.
-    #[error("null value in column \"{column}\" violates not-null constraint")]
+    #[error(
+        "null value in column \"{column}\"{} violates not-null constraint",
+        report::of_relation(.relation)
+    )]
     NullViolation {
         /// The table's schema.
         schema: String,
@@ -560,36 +565,9 @@ pub enum Error {
         /// What is missing or wrong.
         reason: String,
     },
-    /// The server has no key to seal secrets with.
-    #[error("the server has no key for credentials")]
-    NoCredentialKey,
-    /// The server's key could be guessed.
-    #[error("the key for credentials must have at least 32 characters")]
-    ShortCredentialKey,
-    /// A secret was sealed with another key.
-    #[error("the secrets of credential \"{name}\" cannot be opened with this server's key")]
-    SealedCredential {
-        /// The credential.
-        name: String,
-    },
-    /// A credential cannot have this option.
-    #[error("unknown option \"{option}\" of a credential of type {kind}")]
-    UnknownCredentialOption {
-        /// The option as it was given.
-        option: String,
-        /// The credential's type.
-        kind: &'static str,
-        /// The options that the type has.
-        known: Vec<&'static str>,
-    },
-    /// A credential is for other stores than its scope is of.
-    #[error("a credential of type {kind} cannot be for \"{scope}\"")]
-    CredentialScope {
-        /// The scope.
-        scope: String,
-        /// The credential's type.
-        kind: &'static str,
-    },
+    /// A credential cannot be made, or its secrets cannot be opened.
+    #[error(transparent)]
+    Credential(#[from] CredentialFailure),
     /// The store failed.
     #[error("storage failed: {source}")]
     Io {

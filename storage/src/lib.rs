@@ -36,15 +36,18 @@ mod worker_signs;
 
 pub use catalog::{
     Catalog, CatalogEntry, CatalogState, Change, CheckOption, ColumnDefinition,
-    CredentialDefinition, DefaultGrant, Definition, DomainDefinition, EnumDefinition,
-    ExternalCatalogDefinition, ExternalFormat, ExternalTableDefinition, GRANT_OPTION, Grants,
-    LocationDefinition, MaterializedQuery, ModelDefinition, ObjectKind, PUBLIC_ROLE, PUBLIC_SCHEMA,
-    RESERVED_SCHEMAS, RoleDefinition, SequenceDefinition, SequenceOwner, TableDefinition,
-    TableReference, ViewDefinition, ViewObject, columns_of, schema_of,
+    CredentialDefinition, DatabaseDefinition, DefaultGrant, Definition, DomainDefinition,
+    EnumDefinition, ExternalCatalogDefinition, ExternalFormat, ExternalTableDefinition,
+    GRANT_OPTION, Grants, LocationDefinition, MaterializedQuery, ModelDefinition, ObjectKind,
+    PUBLIC_ROLE, PUBLIC_SCHEMA, RESERVED_SCHEMAS, RoleDefinition, SequenceDefinition,
+    SequenceOwner, TableDefinition, TableReference, ViewDefinition, ViewObject, columns_of,
+    schema_of,
 };
 pub use checkpoints::{CheckpointStore, CheckpointedRun};
 pub use credentials::CredentialKey;
-pub use error::{CatalogFailure, ColumnFailure, Error, ErrorPlace, Result, ValueFailure};
+pub use error::{
+    CatalogFailure, ColumnFailure, CredentialFailure, Error, ErrorPlace, Result, ValueFailure,
+};
 pub use locations::Locations;
 pub use models::{ModelStore, Published};
 pub use passwords::{PasswordVerifier, generated_password, random};
@@ -52,15 +55,16 @@ pub use stores::{PostponedFiles, StoreOptions, StoreRegistry, Stores};
 pub use tables::domain_mark::DomainType;
 pub use tables::enum_mark::EnumType;
 pub use tables::{
-    Accept, Append, BlockMark, CHANGE_COLUMNS, ChangeCounts, DeclaredType, Deferral, FILE_COLUMN,
-    Identity, IdentityKind, InsertRules, JsonKind, Key, LIFE_SIGN_INTERVAL, Number, OnConflict,
-    OptimizeOptions, Optimized, ROW_COLUMN, ReadTexts, Reference, ReferenceAction, Repeated,
-    Rewrite, RewriteOptions, RowAction, RowChecks, RowCopier, ScanForm, SnapshotFile, TableCommit,
-    TableDetail, TableOperation, TableShape, TableSnapshot, Tables, TextFault, TextLimit,
-    TextReader, VersionSpec, ViewViolation, WrittenFiles, clock_digits, compression_by_name,
-    date_text, delimiter_by_name, divide_by_rows, format_by_name, is_date, is_uuid, marked_element,
-    marks_of, name_in_file, noted_columns, shown_time, stored_schema, texts_within, type_name,
-    uuid_marks, uuid_of_bytes, with_clock_digits,
+    Accept, Append, BitKind, BlockMark, CHANGE_COLUMNS, ChangeCounts, DeclaredType, Deferral,
+    FILE_COLUMN, Identity, IdentityKind, InsertRules, JsonKind, Key, LIFE_SIGN_INTERVAL, Number,
+    OnConflict, OptimizeOptions, Optimized, ROW_COLUMN, ReadTexts, Reference, ReferenceAction,
+    Repeated, Rewrite, RewriteOptions, RowAction, RowChecks, RowCopier, ScanForm, SnapshotFile,
+    TableCommit, TableDetail, TableOperation, TableShape, TableSnapshot, Tables, TextFault,
+    TextLimit, TextReader, VersionSpec, ViewViolation, WrittenFiles, clock_digits,
+    compression_by_name, date_text, delimiter_by_name, divide_by_rows, format_by_name, is_date,
+    is_uuid, marked_element, marks_of, name_in_file, noted_columns, shown_cell, shown_time,
+    shown_value, stored_schema, texts_within, type_name, uuid_marks, uuid_of_bytes,
+    with_clock_digits,
 };
 pub use upkeep::{CheckReport, Garbage, GarbageOptions, Problem, Removed, Upkeep};
 pub use warehouse::Warehouse;

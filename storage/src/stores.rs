@@ -29,7 +29,7 @@ use url::Url;
 use crate::catalog::CatalogState;
 use crate::credentials::{Access, CredentialKey};
 use crate::durable_store::DurableStore;
-use crate::error::{Error, Result};
+use crate::error::{CredentialFailure, Error, Result};
 
 pub(crate) use build::{StoreKind, divide_options};
 pub(crate) use failure::{StoreFailure, Unsettled};
@@ -100,12 +100,10 @@ impl Stores {
         Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The key that secrets are sealed with. Errors: `NoCredentialKey`.
+    /// The key that secrets are sealed with. Errors: `CredentialFailure::NoKey`.
     pub fn credential_key(&self) -> Result<&CredentialKey> {
-        self.options
-            .credential_key
-            .as_ref()
-            .ok_or(Error::NoCredentialKey)
+        let key = self.options.credential_key.as_ref();
+        Ok(key.ok_or(CredentialFailure::NoKey)?)
     }
 
     /// Takes over the credentials and external locations of a catalog. Stores made with other ones are made anew;
@@ -130,7 +128,7 @@ impl Stores {
         for grant in self.access().grants_on(root, kind) {
             let secrets = match &self.options.credential_key {
                 Some(key) => grant.credential.open(key),
-                None => Err(Error::NoCredentialKey),
+                None => Err(CredentialFailure::NoKey.into()),
             };
             let store = secrets.and_then(|options| build::build(kind, root, Some(&options)));
             routes.push(self.route(root, grant.prefix, store));

@@ -162,6 +162,15 @@ impl fmt::Display for ObjectKind {
     }
 }
 
+/// The one database.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseDefinition {
+    /// Settings that all sessions start with, below those of their roles.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
+}
+
 /// What an entry defines.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -194,8 +203,8 @@ pub enum Definition {
     Catalog(ExternalCatalogDefinition),
     /// Somebody who connects, or a group of such.
     Role(RoleDefinition),
-    /// The one database; it has an entry once privileges on it were granted.
-    Database,
+    /// The one database; it has an entry once something of it was changed.
+    Database(DatabaseDefinition),
 }
 
 impl Definition {
@@ -215,7 +224,7 @@ impl Definition {
             Self::Location(_) => ObjectKind::Location,
             Self::Catalog(_) => ObjectKind::Catalog,
             Self::Role(_) => ObjectKind::Role,
-            Self::Database => ObjectKind::Database,
+            Self::Database(_) => ObjectKind::Database,
         }
     }
 

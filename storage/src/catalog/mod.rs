@@ -20,8 +20,8 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout};
 
 pub use definition::{
-    CatalogEntry, CheckOption, ColumnDefinition, CredentialDefinition, Definition,
-    DomainDefinition, EnumDefinition, ExternalCatalogDefinition, ExternalFormat,
+    CatalogEntry, CheckOption, ColumnDefinition, CredentialDefinition, DatabaseDefinition,
+    Definition, DomainDefinition, EnumDefinition, ExternalCatalogDefinition, ExternalFormat,
     ExternalTableDefinition, LocationDefinition, MaterializedQuery, ModelDefinition, ObjectKind,
     TableDefinition, TableReference, ViewDefinition, ViewObject, columns_of, schema_of,
 };

@@ -51,7 +51,7 @@ pub struct CatalogState {
     objects: BTreeMap<String, BTreeMap<String, Arc<CatalogEntry>>>,
     /// Objects that lie in no schema.
     globals: BTreeMap<ObjectKind, BTreeMap<String, Arc<CatalogEntry>>>,
-    /// Schemas and what they hold.
+    /// Schemas and what they hold, types by the number of their arrays, too.
     by_oid: BTreeMap<u32, Arc<CatalogEntry>>,
 }
 
@@ -126,7 +126,7 @@ impl CatalogState {
         self.by_id.get(id)
     }
 
-    /// The schema, or the object in one, of a number.
+    /// The schema, or the object in one, of a number; of that of arrays it is the type of their elements.
     pub fn by_oid(&self, oid: u32) -> Option<&Arc<CatalogEntry>> {
         self.by_oid.get(&oid)
     }
@@ -252,7 +252,10 @@ impl CatalogState {
         }
         let in_schemas = objects.values().flat_map(BTreeMap::values);
         let numbered = schemas.values().chain(in_schemas);
-        let by_oid = numbered.map(|entry| (entry.oid, Arc::clone(entry)));
+        let by_oid = numbered.flat_map(|entry| {
+            let numbers = [Some(entry.oid), array_oid(entry)].into_iter().flatten();
+            numbers.map(|oid| (oid, Arc::clone(entry)))
+        });
         Ok(Self {
             number,
             next_oid,
@@ -262,6 +265,15 @@ impl CatalogState {
             objects,
             globals,
         })
+    }
+}
+
+/// The number of the arrays of a type.
+fn array_oid(entry: &CatalogEntry) -> Option<u32> {
+    match &entry.definition {
+        Definition::Enum(definition) => Some(definition.array_oid),
+        Definition::Domain(definition) => Some(definition.array_oid),
+        _ => None,
     }
 }
 
@@ -399,7 +411,7 @@ fn dependents<'a>(entries: impl ExactSizeIterator<Item = &'a Arc<CatalogEntry>>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::definition::{TableDefinition, ViewDefinition};
+    use crate::catalog::definition::{EnumDefinition, TableDefinition, ViewDefinition};
 
     fn table(schema: &str, name: &str) -> CatalogEntry {
         CatalogEntry::new(schema, name, Definition::Table(TableDefinition::default()))
@@ -574,5 +586,22 @@ mod tests {
         let a = state.get("public", "a").unwrap();
         assert_eq!(state.by_id(&a.id), Some(a));
         assert_eq!(state.by_oid(a.oid), Some(a));
+    }
+
+    #[test]
+    fn a_type_comes_by_its_number_and_by_that_of_its_arrays() {
+        let labels = EnumDefinition {
+            labels: vec!["sad".to_owned()],
+            array_oid: 0,
+        };
+        let entry = CatalogEntry::new("public", "mood", Definition::Enum(labels));
+        let state = put(&CatalogState::bootstrap().unwrap(), entry).unwrap();
+        let mood = state.get("public", "mood").unwrap();
+        let arrays = array_oid(mood).unwrap();
+        assert_ne!(arrays, mood.oid);
+        for oid in [mood.oid, arrays] {
+            assert_eq!(state.by_oid(oid), Some(mood));
+        }
+        assert_eq!(state.by_oid(arrays + 1), None);
     }
 }

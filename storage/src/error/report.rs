@@ -8,6 +8,14 @@ use super::Error;
 use crate::catalog::ObjectKind;
 use crate::tables::ViewViolation;
 
+/// ` of relation "t"`; nothing where no relation is known.
+pub(super) fn of_relation(relation: &str) -> String {
+    match relation.is_empty() {
+        true => String::new(),
+        false => format!(" of relation \"{relation}\""),
+    }
+}
+
 impl Error {
     /// The five-character code of the condition, as PostgreSQL names it.
     #[allow(clippy::too_many_lines, reason = "a table with one arm a cause")]
@@ -28,9 +36,6 @@ impl Error {
             | Self::MixedFiles { .. }
             | Self::MixedPartitions { .. }
             | Self::UnknownOption { .. }
-            | Self::UnknownCredentialOption { .. }
-            | Self::CredentialScope { .. }
-            | Self::ShortCredentialKey
             | Self::YoungGarbage { .. }
             | Self::InvalidOption { .. } => "22023",
             Self::LocationRefused { .. }
@@ -41,9 +46,7 @@ impl Error {
             | Self::EmptyFolder { .. }
             | Self::NoMatch { .. }
             | Self::ObjectMissing { .. } => "58P01",
-            Self::NoCredentialKey
-            | Self::SealedCredential { .. }
-            | Self::StoreConfiguration { .. } => "55000",
+            Self::StoreConfiguration { .. } => "55000",
             Self::NoColumns { .. } | Self::NoTableColumns => "42P16",
             Self::UndefinedObject { .. } | Self::TableGone { .. } => "42P01",
             Self::UndefinedSchema { .. } => "3F000",
@@ -97,6 +100,7 @@ impl Error {
             Self::Conflict { .. } | Self::VersionTaken { .. } => "40001",
             Self::DiskFull { .. } => "53100",
             Self::Catalog(failure) => failure.sqlstate(),
+            Self::Credential(failure) => failure.sqlstate(),
             Self::Column(failure) => failure.sqlstate(),
             Self::Corrupt { .. } => "XX001",
             Self::Delta { source } if source.to_string().contains("nsupported") => "0A000",
@@ -123,24 +127,12 @@ impl Error {
                 format!("Give the server a secret for it: CREATE CREDENTIAL ... FOR '{url}'.")
             }
             Self::Catalog(failure) => failure.hint(),
+            Self::Credential(failure) => return failure.hint(),
             Self::Column(failure) => failure.hint(),
             Self::StoreConfiguration { location, .. } => format!(
                 "Create a credential, CREATE CREDENTIAL ... FOR '{location}', or set the \
                  environment variables of the store."
             ),
-            Self::NoCredentialKey | Self::ShortCredentialKey => {
-                "Start the server with the environment variable AUSPEX_CREDENTIAL_KEY; a key is \
-                 made by: openssl rand -hex 32."
-                    .into()
-            }
-            Self::SealedCredential { .. } => {
-                "Start the server with the AUSPEX_CREDENTIAL_KEY that \
-                 it was created under, or create it again."
-                    .into()
-            }
-            Self::UnknownCredentialOption { known, .. } => {
-                format!("Its options are {}.", known.join(", "))
-            }
             Self::UnsupportedType { .. } => {
                 "Cast the column to a type that tables store, such as text or bigint.".into()
             }

@@ -14,7 +14,7 @@ use object_store::http::HttpBuilder;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use url::Url;
 
-use crate::error::{Error, Result};
+use crate::error::{CredentialFailure, Error, Result};
 use crate::stores::layer::Layered;
 use crate::stores::read_only::ReadOnly;
 use crate::stores::whole_files::WholeFiles;
@@ -146,11 +146,11 @@ pub(crate) fn divide_options(
     for (name, value) in options {
         let known = kind.options().iter().find(|option| option.name == name);
         let Some(known) = known else {
-            return Err(Error::UnknownCredentialOption {
+            return Err(Error::from(CredentialFailure::UnknownOption {
                 option: name,
                 kind: kind.name(),
                 known: kind.options().iter().map(|option| option.name).collect(),
-            });
+            }));
         };
         if is_flag(known.name) {
             flag(known.name, &value)?;

@@ -386,7 +386,10 @@ impl OpenFiles {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let batch = conform(batch, &self.sink.schema)?;
+        let checks = &self.sink.checks;
+        let conforming = conform(batch, &self.sink.schema);
+        let batch =
+            conforming.map_err(|error| error.of_relation(&checks.schema, &checks.relation))?;
         // Other writers may have put such dates into the table's files.
         far_dates::check(&batch)?;
         self.put(&batch).await

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::catalog::Session;
 use datafusion::common::{Column, JoinType, ScalarValue};
 use datafusion::datasource::provider_as_source;
@@ -27,7 +26,7 @@ use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase};
 use crate::tables::delta_scan::{DeltaScan, FILE_COLUMN, ROW_COLUMN};
 use crate::tables::delta_write::{append_operation, in_order};
 use crate::tables::keys::Key;
-use crate::tables::row_checks::RowChecks;
+use crate::tables::row_checks::{RowChecks, shown_value};
 
 /// How often a commit is tried on a table that others change.
 pub(crate) const MAX_ROUNDS: usize = 100;
@@ -269,11 +268,7 @@ async fn first(plan: &LogicalPlan, key: &Key, session: &dyn Session) -> Result<O
 }
 
 pub(crate) fn shown(key: &Key, rows: &RecordBatch) -> String {
-    let options = FormatOptions::default().with_null("null");
-    let values = rows.columns().iter().map(|column| {
-        let formatter = ArrayFormatter::try_new(column, &options);
-        formatter.map_or_else(|_| String::new(), |f| f.value(0).to_string())
-    });
+    let values = rows.columns().iter().map(|column| shown_value(column, 0));
     let values: Vec<String> = values.collect();
     format!("({})=({})", key.columns.join(", "), values.join(", "))
 }

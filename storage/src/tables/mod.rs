@@ -9,6 +9,7 @@ mod arrow_watch;
 mod avro_rows;
 mod avro_uuids;
 mod avro_watch;
+mod bit_mark;
 mod blame;
 mod block;
 mod changed_fields;
@@ -128,6 +129,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use url::Url;
 
 pub use append::{Append, WrittenFiles};
+pub use bit_mark::BitKind;
 pub use block::BlockMark;
 pub use clock_digits::{clock_digits, with_clock_digits};
 pub use commit_times::shown_time;
@@ -150,7 +152,7 @@ pub use references::{Deferral, Reference, ReferenceAction};
 pub use rewrite::{
     CHANGE_COLUMNS, ChangeCounts, Repeated, Rewrite, RewriteOptions, RowAction, TableOperation,
 };
-pub use row_checks::{RowChecks, ViewViolation};
+pub use row_checks::{RowChecks, ViewViolation, shown_cell, shown_value};
 pub use row_ranges::divide_by_rows;
 pub use shape::{Identity, IdentityKind, TableShape};
 pub use shipping::ScanForm;
@@ -492,7 +494,7 @@ impl Tables {
     /// The rows of a version of a table that another catalog names, and what a model pins of it; `None`: it has no such
     /// table.
     ///
-    /// Errors: `NotATable` if the entry is no catalog, `TableFormat`, `LocationRefused`, `SealedCredential`.
+    /// Errors: `NotATable` if the entry is no catalog, `TableFormat`, `LocationRefused`, `CredentialFailure`.
     pub async fn foreign(
         &self,
         entry: &CatalogEntry,

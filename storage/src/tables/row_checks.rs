@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array as _, AsArray as _, RecordBatch};
+use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::catalog::Session;
 use datafusion::execution::SessionState;
@@ -81,19 +81,33 @@ impl RowChecks {
 
 /// A row as messages show it: `(1, null, text)`.
 pub(crate) fn shown_row(rows: &RecordBatch, row: usize) -> String {
+    let cells = rows.columns().iter().map(|column| shown_cell(column, row));
+    format!("({})", cells.collect::<Vec<_>>().join(", "))
+}
+
+/// A value as messages show it in its row: the start of a long one.
+pub fn shown_cell(column: &ArrayRef, row: usize) -> String {
     const LONGEST: usize = 64;
+    let text = shown_value(column, row);
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
+/// A value as PostgreSQL writes it.
+pub fn shown_value(column: &ArrayRef, row: usize) -> String {
+    if let Some(truths) = column
+        .as_boolean_opt()
+        .filter(|truths| truths.is_valid(row))
+    {
+        return if truths.value(row) { "t" } else { "f" }.to_owned();
+    }
     let options = FormatOptions::default()
         .with_null("null")
         .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"))
         .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.f%:::z"));
-    let cells = rows.columns().iter().map(|column| {
-        let text = ArrayFormatter::try_new(column, &options)
-            .map(|formatter| formatter.value(row).to_string())
-            .unwrap_or_default();
-        match text.char_indices().nth(LONGEST) {
-            Some((end, _)) => format!("{}...", &text[..end]),
-            None => text,
-        }
-    });
-    format!("({})", cells.collect::<Vec<_>>().join(", "))
+    ArrayFormatter::try_new(column, &options)
+        .map(|formatter| formatter.value(row).to_string())
+        .unwrap_or_default()
 }

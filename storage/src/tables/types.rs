@@ -12,6 +12,7 @@ use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
 use crate::error::{Error, Result};
+use crate::tables::bit_mark::BitKind;
 use crate::tables::floats::canonical;
 use crate::tables::row_checks::shown_row;
 use crate::tables::time_columns::{INTERVAL, TIME, log_marks_of};
@@ -24,7 +25,8 @@ const MAX_PRECISION: u8 = 38;
 ///
 /// Unsigned integers become the next wider signed ones, `UInt64` becomes `Int64` with a check of each value; all text
 /// types become `Utf8`, all byte strings `Binary`; dictionaries their values; `Null` becomes text, as in PostgreSQL.
-/// Json and uuids stay marked as such. Times and intervals are what rows have; `time_columns` knows what files have.
+/// Json and uuids stay marked as such; bit strings are refused. Times and intervals are what rows have; `time_columns`
+/// knows what files have.
 /// Errors: `UnsupportedType` with the column, `DuplicateColumn` (names differ by more than case), `NoTableColumns`.
 pub fn stored_schema(schema: &Schema) -> Result<SchemaRef> {
     if schema.fields().is_empty() {
@@ -39,9 +41,14 @@ pub fn stored_schema(schema: &Schema) -> Result<SchemaRef> {
                 column: field.name().clone(),
             });
         }
-        let data_type = column_type(field.data_type()).ok_or_else(|| Error::UnsupportedType {
+        let bits = BitKind::of(field);
+        let stored = column_type(field.data_type()).filter(|_| bits.is_none());
+        let data_type = stored.ok_or_else(|| Error::UnsupportedType {
             column: field.name().clone(),
-            data_type: field.data_type().to_string(),
+            data_type: match bits {
+                Some(bits) => bits.name().to_owned(),
+                None => field.data_type().to_string(),
+            },
         })?;
         let stored = Field::new(field.name(), data_type, field.is_nullable());
         let mut marks = log_marks_of(&stored);

@@ -47,7 +47,7 @@ impl IcebergCatalogs {
     /// The table of a namespace, whose levels dots divide; `None` if the catalog has none of that name.
     ///
     /// Errors: `Catalog` if a service cannot be reached or denies access, `TableFormat`, `LocationRefused`,
-    /// `SealedCredential`.
+    /// `CredentialFailure`.
     pub(crate) async fn table(
         &self,
         entry: &CatalogEntry,
