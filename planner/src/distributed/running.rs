@@ -31,7 +31,7 @@ use super::statement_form::LocalFunction;
 use crate::engine::{Engine, lock};
 use crate::error::Result;
 use crate::measured::{note_started, note_staying};
-use crate::physical::cancellable;
+use crate::physical::{LastRow, cancellable, cancellable_noting};
 
 /// How often a query is run again.
 const MAX_ATTEMPTS: usize = 8;
@@ -63,6 +63,8 @@ struct OnWorkers {
     workers: BTreeMap<Url, u64>,
     statement: String,
     functions: Vec<LocalFunction>,
+    /// Of the stage that the coordinator runs itself.
+    last_row: LastRow,
 }
 
 /// The rows of a plan, from wherever it runs best.
@@ -167,7 +169,8 @@ impl Query {
             functions,
             routes,
         } = distributed;
-        let plan = cancellable(plan, &self.cancel)?;
+        let last_row = LastRow::default();
+        let plan = cancellable_noting(plan, &self.cancel, &last_row)?;
         note_started(&plan, Some(&routes));
         let rows = execute_stream(plan, context)?;
         Ok(Attempt {
@@ -179,6 +182,7 @@ impl Query {
                 workers,
                 statement,
                 functions,
+                last_row,
             }),
         })
     }
@@ -221,6 +225,8 @@ impl Going {
                     self.has_begun = true;
                     return Some(Ok(batch));
                 }
+                // A worker that is lost behind the last row takes none away; some may still be on their way.
+                Some(Err(_)) if self.has_all_rows() => {}
                 Some(Err(error)) => {
                     if let Err(error) = self.recover(error).await {
                         return Some(Err(error));
@@ -235,6 +241,13 @@ impl Going {
                 }
             }
         }
+    }
+
+    /// Whether the coordinator has computed the whole result, of which no more than the sending is left.
+    fn has_all_rows(&self) -> bool {
+        let on_workers = self.attempt.on_workers.as_ref();
+        let is_complete = on_workers.is_some_and(|on_workers| on_workers.last_row.was_given());
+        is_complete && !self.query.cancel.is_cancelled()
     }
 
     /// Begins anew without a worker that failed it if nothing has left; else the error that the client is told.

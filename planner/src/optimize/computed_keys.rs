@@ -5,6 +5,8 @@
 //! by it, and fails to compare those of a call or a CASE, which have no type, or of a function that has values for some numbers
 //! alone, so that the sorted rows were refused. A key that gives another value whenever it is computed (`random()`) is computed
 //! once. By such a key, and by one that a subquery gives (`ORDER BY (SELECT NULL)`), rows that have no column could not be sorted.
+//! Partitions by several keys were not found where one is made of columns that are known to be equal: the sort has one of these
+//! columns for the other, and is not known any more for one by the key that is asked for.
 
 use std::sync::Arc;
 
@@ -46,9 +48,11 @@ fn has_computed(window: &Window) -> Result<bool> {
         expr.apply(|expr| {
             if let Expr::WindowFunction(function) = expr {
                 let params = &function.params;
-                let ordered = params.order_by.iter().map(|item| &item.expr);
-                for key in params.partition_by.iter().chain(ordered) {
-                    found |= is_computed(key)?;
+                for key in &params.partition_by {
+                    found |= is_computed_beside(key, params.partition_by.len())?;
+                }
+                for item in &params.order_by {
+                    found |= is_computed(&item.expr)?;
                 }
             }
             Ok(TreeNodeRecursion::Continue)
@@ -79,6 +83,13 @@ fn is_computed(key: &Expr) -> Result<bool> {
     })
 }
 
+/// Whether a key of partitions, of which there are `n_keys`, is made of columns where others stand beside it, or computed in any
+/// case.
+fn is_computed_beside(key: &Expr, n_keys: usize) -> Result<bool> {
+    let is_made = !matches!(key, Expr::Column(_)) && key.any_column_refs();
+    Ok(n_keys > 1 && is_made || is_computed(key)?)
+}
+
 /// Whether a function fails to tell the order or the bounds of its values where those of its arguments are unknown.
 fn asks_for_bounds(call: &ScalarFunction) -> bool {
     let unknown = vec![ExprProperties::new_unknown(); call.args.len()];
@@ -107,9 +118,16 @@ fn of_window(window: Window) -> Result<LogicalPlan> {
         let keyed = expr.transform_up(|expr| match expr {
             Expr::WindowFunction(mut function) => {
                 let params = &mut function.params;
-                let ordered = params.order_by.iter_mut().map(|item| &mut item.expr);
-                for key in params.partition_by.iter_mut().chain(ordered) {
-                    keys.lift(key)?;
+                let n_keys = params.partition_by.len();
+                for key in &mut params.partition_by {
+                    if is_computed_beside(key, n_keys)? {
+                        keys.lift(key);
+                    }
+                }
+                for item in &mut params.order_by {
+                    if is_computed(&item.expr)? {
+                        keys.lift(&mut item.expr);
+                    }
                 }
                 Ok(Transformed::yes(Expr::WindowFunction(function)))
             }
@@ -128,7 +146,9 @@ fn of_sort(mut sort: Sort) -> Result<LogicalPlan> {
     let shown = sort.input.schema().columns().into_iter().map(Expr::Column);
     let mut keys = Keys::over(&sort.input);
     for item in &mut sort.expr {
-        keys.lift(&mut item.expr)?;
+        if is_computed(&item.expr)? {
+            keys.lift(&mut item.expr);
+        }
     }
     sort.input = keys.beside(&sort.input)?;
     let sorted = Arc::new(LogicalPlan::Sort(sort));
@@ -156,18 +176,15 @@ impl Keys {
         format!("{PREFIX}{}", self.first + place)
     }
 
-    /// Puts a column in the place of a key that is computed.
-    fn lift(&mut self, key: &mut Expr) -> Result<()> {
-        if is_computed(key)? {
-            let place = self.known.iter().position(|known| known == key);
-            let place = place.unwrap_or(self.known.len());
-            let column = Expr::Column(Column::from_name(self.name(place)));
-            let computed = std::mem::replace(key, column);
-            if place == self.known.len() {
-                self.known.push(computed);
-            }
+    /// Puts a column in the place of a key.
+    fn lift(&mut self, key: &mut Expr) {
+        let place = self.known.iter().position(|known| known == key);
+        let place = place.unwrap_or(self.known.len());
+        let column = Expr::Column(Column::from_name(self.name(place)));
+        let computed = std::mem::replace(key, column);
+        if place == self.known.len() {
+            self.known.push(computed);
         }
-        Ok(())
     }
 
     /// Rows with these columns behind their own.

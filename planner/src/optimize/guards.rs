@@ -9,14 +9,12 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Schema;
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, LambdaExpr, case, lit, not};
 use datafusion::physical_expr::{PhysicalExpr, split_conjunction};
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::PhysicalOptimizerRule as _;
 use datafusion::physical_optimizer::filter_pushdown::FilterPushdown;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateInputMode};
@@ -27,10 +25,11 @@ use datafusion::physical_plan::joins::{
 };
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 
+use super::PhysicalRule;
 use super::failing::may_fail;
+use super::node_rule::NodeRule;
 use crate::physical::BarrierExec;
 
-type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 type Expr = Arc<dyn PhysicalExpr>;
 type Plan = Arc<dyn ExecutionPlan>;
 
@@ -40,72 +39,37 @@ const MAX_FILTERS: usize = 4;
 /// What is deeper is computed as DataFusion does.
 const MAX_DEPTH: usize = 8;
 
-/// The rules with [`Guards`] among them.
-pub(crate) fn with_guards(mut rules: Vec<Rule>) -> Vec<Rule> {
+/// The rules with these guards among them.
+pub(crate) fn with_guards(mut rules: Vec<PhysicalRule>) -> Vec<PhysicalRule> {
     // Scans know the filters by which they skip files. The filters that operators make while they run are handed out
     // next, which binds operators to one another.
     let last = FilterPushdown::new_post_optimization();
     let place = rules.iter().rposition(|rule| rule.name() == last.name());
-    rules.insert(place.unwrap_or(rules.len()), Arc::new(Guards));
+    let guards = NodeRule {
+        name: "Guards",
+        rewrite: guarded,
+    };
+    rules.insert(place.unwrap_or(rules.len()), Arc::new(guards));
     // Scans take in the columns that are computed of theirs, where nobody guards them any more.
     let taken_in = rules
         .iter()
         .position(|rule| rule.name() == "ProjectionPushdown");
-    rules.insert(taken_in.unwrap_or(0), Arc::new(GuardedColumns));
+    let columns = NodeRule {
+        name: "GuardedColumns",
+        rewrite: guarded_columns,
+    };
+    rules.insert(taken_in.unwrap_or(0), Arc::new(columns));
     rules
 }
 
-/// Guards what is computed of rows.
-#[derive(Debug)]
-struct GuardedColumns;
-
-impl PhysicalOptimizerRule for GuardedColumns {
-    fn optimize(&self, plan: Plan, _config: &ConfigOptions) -> Result<Plan> {
-        plan.transform_up(|node| {
-            let projection = node.downcast_ref::<ProjectionExec>();
-            let guarded = projection.map(guarded_projection).transpose()?;
-            Ok(match guarded.flatten() {
-                Some(guarded) => Transformed::yes(guarded),
-                None => Transformed::no(node),
-            })
-        })
-        .data()
-    }
-
-    fn name(&self) -> &str {
-        "GuardedColumns"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
+/// The same of the columns that are computed of rows.
+fn guarded_columns(node: &Plan) -> Result<Option<Plan>> {
+    let projection = node.downcast_ref::<ProjectionExec>();
+    let guarded = projection.map(guarded_projection).transpose()?;
+    Ok(guarded.flatten())
 }
 
-/// See the module. It also takes out the barriers that kept the rules before it from moving conditions into views.
-#[derive(Debug)]
-struct Guards;
-
-impl PhysicalOptimizerRule for Guards {
-    fn optimize(&self, plan: Plan, _config: &ConfigOptions) -> Result<Plan> {
-        plan.transform_up(|node| {
-            Ok(match guarded(&node)? {
-                Some(guarded) => Transformed::yes(guarded),
-                None => Transformed::no(node),
-            })
-        })
-        .data()
-    }
-
-    fn name(&self) -> &str {
-        "Guards"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
-}
-
-/// The operator with guards; `None`: it needs none.
+/// The operator with guards; `None`: it needs none. Barriers go, which kept the rules before from moving conditions into views.
 fn guarded(node: &Plan) -> Result<Option<Plan>> {
     if let Some(barrier) = node.downcast_ref::<BarrierExec>() {
         return Ok(Some(Arc::clone(barrier.input())));
@@ -479,7 +443,7 @@ mod tests {
         let filtered = |predicate| -> Plan {
             Arc::new(FilterExec::try_new(predicate, Arc::clone(&rows)).unwrap())
         };
-        let optimized = |plan| Guards.optimize(plan, &ConfigOptions::default()).unwrap();
+        let optimized = |plan: Plan| guarded(&plan).unwrap().unwrap_or(plan);
         let sure = filtered(compared("x", Operator::NotEq, 0));
         assert!(Arc::ptr_eq(&optimized(Arc::clone(&sure)), &sure));
         let both = binary(division(), Operator::And, compared("x", Operator::NotEq, 0));

@@ -8,11 +8,10 @@ use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::Case;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use super::last_rule::LastRule;
+use super::renamed::rewritten;
 use crate::functions::with_mark;
 
 /// The column that is NULL in rows that a subquery has found nothing for, as DataFusion calls it.
@@ -33,20 +32,7 @@ fn with_marks(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     if !asks {
         return Ok(Transformed::no(plan));
     }
-    let schema = merge_schema(&plan.inputs());
-    let names = NamePreserver::new(&plan);
-    let marked = plan.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let marked = expr.transform_down(|expr| Ok(mark(expr, &schema)))?;
-        Ok(match marked.transformed {
-            true => marked.update_data(|expr| name.restore(expr)),
-            false => marked,
-        })
-    })?;
-    match marked.transformed {
-        true => marked.map_data(LogicalPlan::recompute_schema),
-        false => Ok(marked),
-    }
+    rewritten(plan, |expr, schema| Ok(mark(expr, schema)))
 }
 
 /// Whether the first condition asks whether nothing was found.

@@ -11,6 +11,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Projection};
 
+use super::LogicalRule;
 use super::last_rule::LastRule;
 use crate::functions::set_key;
 
@@ -22,6 +23,35 @@ pub(super) const SET_KEYS: LastRule = LastRule {
     name: "set_keys",
     rewrite: with_columns,
 };
+
+/// The rules with the same one before all others for keys that are computed. Below the aggregate, such a key is a column that is
+/// called as what it is computed of, `t.day` of no relation for `t.day::timestamp`: DataFusion's rule for what expressions have
+/// in common takes it for `day` of `t`, and loses it.
+pub(super) fn with_computed_set_keys(mut rules: Vec<LogicalRule>) -> Vec<LogicalRule> {
+    let first = LastRule {
+        name: "computed_set_keys",
+        rewrite: with_computed,
+    };
+    rules.insert(0, Arc::new(first));
+    rules
+}
+
+fn with_computed(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    match &plan {
+        LogicalPlan::Aggregate(node) if has_computed_keys(node) => with_columns(plan),
+        _ => Ok(Transformed::no(plan)),
+    }
+}
+
+fn has_computed_keys(node: &Aggregate) -> bool {
+    let is_of_table = |column: &Column| column.relation.is_some();
+    let is_known = |column: &Column| is_of_table(column) || column.name.starts_with(PREFIX);
+    let is_computed = |key: &&Expr| !matches!(key, Expr::Column(column) if is_known(column));
+    node.group_expr.iter().any(|group| match group {
+        Expr::GroupingSet(set) => set.distinct_expr().iter().any(is_computed),
+        _ => false,
+    })
+}
 
 fn with_columns(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     match plan {

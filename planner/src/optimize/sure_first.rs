@@ -67,7 +67,7 @@ impl OptimizerRule for SureFirst {
 }
 
 /// The logical twin of what guards ask; it knows less.
-fn cannot_fail(expr: &Expr, schema: &DFSchema) -> bool {
+pub(super) fn cannot_fail(expr: &Expr, schema: &DFSchema) -> bool {
     let fails = expr.exists(|node| Ok(!computes(node, schema)));
     fails.is_ok_and(|fails| !fails)
 }

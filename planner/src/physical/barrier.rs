@@ -1,10 +1,12 @@
-//! What keeps the physical optimizer from moving conditions and computations below a barrier.
+//! What keeps the physical optimizer from moving conditions, computations and sorts below a barrier.
 //!
-//! In: the rows of a view, or those of an operator whose columns share names; out: the same. It stands in plans only while
-//! they are optimized: [`Guards`] and [`NamedFilters`] take it out, so that it need not be sent to other machines.
+//! In: the rows of a view, those of an operator whose columns share names, or those that a limit lets through; out: the same. It
+//! stands in plans only while they are optimized: [`Guards`], [`NamedFilters`] and [`LimitedRows`] take it out, so that it need
+//! not be sent to other machines.
 //!
 //! [`Guards`]: crate::optimize::physical_rules
 //! [`NamedFilters`]: crate::optimize::physical_rules
+//! [`LimitedRows`]: crate::optimize::physical_rules
 
 use std::collections::HashSet;
 use std::fmt::Formatter;
@@ -15,7 +17,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::{LexOrdering, OrderingRequirements, PhysicalExpr};
 use datafusion::physical_plan::filter_pushdown::{
     ChildFilterDescription, FilterDescription, FilterPushdownPhase,
 };
@@ -28,15 +30,25 @@ use datafusion::physical_plan::{
 #[derive(Debug)]
 pub(crate) struct BarrierExec {
     input: Arc<dyn ExecutionPlan>,
-    /// Names of several columns, where conditions on the other ones pass; `None`: no condition does.
-    shared: Option<HashSet<String>>,
+    kept_above: KeptAbove,
+}
+
+/// What does not pass.
+#[derive(Debug, Clone)]
+enum KeptAbove {
+    Conditions,
+    /// Those on columns that share these names.
+    ConditionsOn(HashSet<String>),
+    ConditionsAndSorts,
+    /// Those, of rows whose order is asked for.
+    ConditionsAsking(LexOrdering),
 }
 
 impl BarrierExec {
     pub(crate) fn new(input: Arc<dyn ExecutionPlan>) -> BarrierExec {
         BarrierExec {
             input,
-            shared: None,
+            kept_above: KeptAbove::Conditions,
         }
     }
 
@@ -44,12 +56,36 @@ impl BarrierExec {
     pub(crate) fn of_names(input: Arc<dyn ExecutionPlan>, shared: HashSet<String>) -> BarrierExec {
         BarrierExec {
             input,
-            shared: Some(shared),
+            kept_above: KeptAbove::ConditionsOn(shared),
         }
     }
 
     pub(crate) fn is_of_names(&self) -> bool {
-        self.shared.is_some()
+        matches!(self.kept_above, KeptAbove::ConditionsOn(_))
+    }
+
+    /// A barrier for sorts as well.
+    pub(crate) fn of_sorts(input: Arc<dyn ExecutionPlan>) -> BarrierExec {
+        BarrierExec {
+            input,
+            kept_above: KeptAbove::ConditionsAndSorts,
+        }
+    }
+
+    pub(crate) fn is_of_sorts(&self) -> bool {
+        matches!(self.kept_above, KeptAbove::ConditionsAndSorts)
+    }
+
+    /// A barrier that asks for the order of its rows, for the sake of operators above that do not.
+    pub(crate) fn of_order(input: Arc<dyn ExecutionPlan>, order: LexOrdering) -> BarrierExec {
+        BarrierExec {
+            input,
+            kept_above: KeptAbove::ConditionsAsking(order),
+        }
+    }
+
+    pub(crate) fn is_of_order(&self) -> bool {
+        matches!(self.kept_above, KeptAbove::ConditionsAsking(_))
     }
 
     /// What stands below it.
@@ -78,8 +114,16 @@ impl ExecutionPlan for BarrierExec {
         vec![&self.input]
     }
 
+    /// Its properties say how the rows come all the same: what asks for an order that they have finds it.
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
+        vec![!self.is_of_sorts()]
+    }
+
+    fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
+        vec![match &self.kept_above {
+            KeptAbove::ConditionsAsking(order) => Some(OrderingRequirements::from(order.clone())),
+            _ => None,
+        }]
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
@@ -101,8 +145,8 @@ impl ExecutionPlan for BarrierExec {
         let input = children
             .pop()
             .ok_or_else(|| DataFusionError::Internal("BarrierExec has one input".to_owned()))?;
-        let shared = self.shared.clone();
-        Ok(Arc::new(BarrierExec { input, shared }))
+        let kept_above = self.kept_above.clone();
+        Ok(Arc::new(BarrierExec { input, kept_above }))
     }
 
     fn with_new_children(
@@ -132,7 +176,7 @@ impl ExecutionPlan for BarrierExec {
         parent_filters: Vec<Arc<dyn PhysicalExpr>>,
         _config: &ConfigOptions,
     ) -> Result<FilterDescription> {
-        let Some(shared) = &self.shared else {
+        let KeptAbove::ConditionsOn(shared) = &self.kept_above else {
             return Ok(FilterDescription::all_unsupported(
                 &parent_filters,
                 &self.children(),

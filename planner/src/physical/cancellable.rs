@@ -29,11 +29,12 @@ use datafusion::physical_plan::{
     ChildStats, ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan,
     PlanProperties, ReplaceChildrenOptions, StatisticsArgs,
 };
-use datafusion_distributed::NetworkBoundaryExt as _;
+use datafusion_distributed::{DistributedExec, NetworkBoundaryExt as _};
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::batch_rows::{batch_rows, with_batch_rows};
+use super::last_row::LastRow;
 use super::watch::{Reader, Watch};
 use crate::error::Error;
 
@@ -42,16 +43,27 @@ pub(crate) fn cancellable(
     plan: Arc<dyn ExecutionPlan>,
     token: &CancellationToken,
 ) -> Result<Arc<dyn ExecutionPlan>> {
+    cancellable_noting(plan, token, &LastRow::default())
+}
+
+/// The same of a plan that workers have a part in, which notes when the coordinator's own part has given its last row.
+pub(crate) fn cancellable_noting(
+    plan: Arc<dyn ExecutionPlan>,
+    token: &CancellationToken,
+    last_row: &LastRow,
+) -> Result<Arc<dyn ExecutionPlan>> {
     let batch_rows = Some(batch_rows(&plan)?);
-    let plan = wrapped(plan, token, Reader::default())?;
+    let noted = plan.is::<DistributedExec>().then(|| last_row.clone());
+    let plan = wrapped(plan, token, Reader::default(), noted)?;
     Ok(Arc::new(CancellableExec { batch_rows, ..plan }))
 }
 
-/// The same for an operator whose rows a reader reads.
+/// The same for an operator whose rows a reader reads, and for those below it, whose last row may be noted.
 fn wrapped(
     plan: Arc<dyn ExecutionPlan>,
     token: &CancellationToken,
     reader: Reader,
+    noted_below: Option<LastRow>,
 ) -> Result<CancellableExec> {
     let own = Reader::new(&plan)?;
     // The steps of a recursion are planned again from inside, by operators that look for their own; what is below a
@@ -65,7 +77,9 @@ fn wrapped(
         plan
     } else {
         let wrapped = |child| -> Result<Arc<dyn ExecutionPlan>> {
-            Ok(Arc::new(wrapped(child, token, own.clone())?))
+            let child = wrapped(child, token, own.clone(), None)?;
+            let last_row = noted_below.clone();
+            Ok(Arc::new(CancellableExec { last_row, ..child }))
         };
         let children = children.into_iter().map(wrapped);
         let same = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
@@ -78,6 +92,7 @@ fn wrapped(
         token: token.clone(),
         watch,
         batch_rows: None,
+        last_row: None,
     })
 }
 
@@ -126,6 +141,8 @@ struct CancellableExec {
     watch: Watch,
     /// Of the plan's last operator, the most rows that batches of the plan should have.
     batch_rows: Option<usize>,
+    /// Notes that it has given its last row.
+    last_row: Option<LastRow>,
 }
 
 impl CancellableExec {
@@ -135,6 +152,7 @@ impl CancellableExec {
             token: self.token.clone(),
             watch: self.watch.clone(),
             batch_rows: self.batch_rows,
+            last_row: self.last_row.clone(),
         })
     }
 }
@@ -233,7 +251,12 @@ impl ExecutionPlan for CancellableExec {
                 batch
             }
         });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
+        let batches: SendableRecordBatchStream =
+            Box::pin(RecordBatchStreamAdapter::new(schema, batches));
+        Ok(match &self.last_row {
+            Some(last_row) => last_row.noted(batches),
+            None => batches,
+        })
     }
 }
 

@@ -5,6 +5,7 @@ mod barrier;
 mod batch_rows;
 mod cancellable;
 mod fit_model;
+mod last_row;
 mod plan_source;
 mod ration;
 mod report;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::Session;
+use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::Result;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
@@ -24,11 +26,12 @@ use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
-use crate::logical::{BarrierNode, FitModelNode};
+use crate::logical::{BarrierNode, FitModelNode, GivenRowsNode};
 use crate::statement_run::StatementControl;
 pub(crate) use barrier::BarrierExec;
-pub(crate) use cancellable::cancellable;
+pub(crate) use cancellable::{cancellable, cancellable_noting};
 pub(crate) use fit_model::{FitModelExec, define_without_training, warning_notice};
+pub(crate) use last_row::LastRow;
 pub(crate) use plan_source::PlanSource;
 pub(crate) use ration::rows_at_first;
 pub(crate) use sent_rows::sent_rows;
@@ -87,6 +90,12 @@ impl ExtensionPlanner for ModelPlanner {
         _session: &dyn Session,
         _context: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if let Some(given) = node.as_any().downcast_ref::<GivenRowsNode>() {
+            let rows = given.known()?.clone();
+            let schema = rows.schema();
+            let source = MemorySourceConfig::try_new_exec(&[vec![rows]], schema, None)?;
+            return Ok(Some(source));
+        }
         let fit = node.as_any().downcast_ref::<FitModelNode>();
         Ok(match (fit, inputs) {
             (Some(fit), [input]) => Some(Arc::new(FitModelExec::new(

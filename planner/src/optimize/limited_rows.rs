@@ -1,0 +1,132 @@
+//! Keeps sorts above limits: `SELECT … FROM (SELECT … ORDER BY at DESC OFFSET 10) AS q ORDER BY name`.
+//!
+//! In: DataFusion's rule that gives each operator the order it asks for; out: the same rule, for which a barrier stands above each limit.
+//! DataFusion 55.2 would push a sort below a limit that has no count of rows, or whose rows come in no order that it knows: other rows would be
+//! skipped or let through, and fewer of them where a limit has both. It would also take away the sort below a limit whose rows have
+//! lost the columns that they are sorted by; a barrier above that sort asks for it.
+
+use std::sync::Arc;
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
+use datafusion::error::Result;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::limit::GlobalLimitExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+
+use super::node_rule::with_input;
+use crate::physical::BarrierExec;
+
+type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+
+/// DataFusion's rule that sorts.
+const SORTING: &str = "EnsureRequirements";
+
+/// The rules with [`LimitedRows`] in the place of DataFusion's.
+pub(crate) fn with_limited_rows(mut rules: Vec<Rule>) -> Vec<Rule> {
+    for rule in &mut rules {
+        if rule.name() == SORTING {
+            *rule = Arc::new(LimitedRows(Arc::clone(rule)));
+        }
+    }
+    rules
+}
+
+/// See the module.
+#[derive(Debug)]
+struct LimitedRows(Rule);
+
+impl PhysicalOptimizerRule for LimitedRows {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        config: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let fenced = plan.transform_up(|node| {
+            let Some(limit) = node.downcast_ref::<GlobalLimitExec>() else {
+                return Ok(Transformed::no(node));
+            };
+            let limit = match asking(limit.input())? {
+                Some(input) => with_input(&node, input)?,
+                None => node,
+            };
+            Ok(Transformed::yes(Arc::new(BarrierExec::of_sorts(limit)) as _))
+        })?;
+        let plan = self.0.optimize(fenced.data, config)?;
+        if !fenced.transformed {
+            return Ok(plan);
+        }
+        plan.transform_down(|node| {
+            let barrier = node.downcast_ref::<BarrierExec>();
+            let is_ours = |barrier: &&BarrierExec| barrier.is_of_sorts() || barrier.is_of_order();
+            Ok(match barrier.filter(is_ours) {
+                Some(barrier) => Transformed::yes(Arc::clone(barrier.input())),
+                None => Transformed::no(node),
+            })
+        })
+        .data()
+    }
+
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn schema_check(&self) -> bool {
+        self.0.schema_check()
+    }
+}
+
+/// The input of a limit whose rows are sorted by columns that it does not have any more, with a barrier above the sort that
+/// asks for it; `None`: there is no such sort.
+fn asking(input: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    if let Some(sort) = input.downcast_ref::<SortExec>() {
+        let asking = BarrierExec::of_order(Arc::clone(input), sort.expr().clone());
+        return Ok(sort.fetch().is_none().then(|| Arc::new(asking) as _));
+    }
+    let children = input.children();
+    let keeps_order = input.maintains_input_order().first() == Some(&true);
+    let ([below], true) = (children.as_slice(), keeps_order) else {
+        return Ok(None);
+    };
+    let asked = asking(below)?;
+    asked.map(|below| with_input(input, below)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::compute::SortOptions;
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::physical_expr::expressions::col;
+    use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
+    use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+    use datafusion::physical_plan::empty::EmptyExec;
+
+    use super::*;
+
+    #[test]
+    fn a_sort_stays_above_a_limit() {
+        let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
+        let sorted = |rows: Arc<dyn ExecutionPlan>, descending: bool| -> Arc<dyn ExecutionPlan> {
+            let options = SortOptions {
+                descending,
+                nulls_first: descending,
+            };
+            let key = PhysicalSortExpr::new(col("a", &schema).unwrap(), options);
+            Arc::new(SortExec::new(LexOrdering::new(vec![key]).unwrap(), rows))
+        };
+        let rules = with_limited_rows(PhysicalOptimizer::new().rules);
+        let rule = rules.iter().find(|rule| rule.name() == SORTING).unwrap();
+        for (skip, fetch) in [(2, None), (2, Some(3)), (0, Some(3))] {
+            let rows: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(Arc::clone(&schema)));
+            for rows in [sorted(Arc::clone(&rows), true), rows] {
+                let limited = Arc::new(GlobalLimitExec::new(rows, skip, fetch));
+                let plan = rule
+                    .optimize(sorted(limited, false), &ConfigOptions::default())
+                    .unwrap();
+                assert!(plan.is::<SortExec>());
+                assert!(plan.children()[0].is::<GlobalLimitExec>());
+            }
+        }
+    }
+}

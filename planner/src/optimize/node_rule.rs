@@ -1,0 +1,52 @@
+//! Rules of the physical optimizer that look at each operator by itself, those below first.
+//!
+//! In: what an operator becomes, or `None` where it is left, by the rule's name; out: a rule that asks it of each.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
+use datafusion::error::Result;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
+
+type Plan = Arc<dyn ExecutionPlan>;
+
+/// See the module.
+pub(super) struct NodeRule {
+    pub(super) name: &'static str,
+    pub(super) rewrite: fn(&Plan) -> Result<Option<Plan>>,
+}
+
+impl fmt::Debug for NodeRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl PhysicalOptimizerRule for NodeRule {
+    fn optimize(&self, plan: Plan, _config: &ConfigOptions) -> Result<Plan> {
+        plan.transform_up(|node| {
+            Ok(match (self.rewrite)(&node)? {
+                Some(rewritten) => Transformed::yes(rewritten),
+                None => Transformed::no(node),
+            })
+        })
+        .data()
+    }
+
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+/// An operator over another input.
+pub(super) fn with_input(node: &Plan, input: Plan) -> Result<Plan> {
+    let anew = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+    Arc::clone(node).replace_children(vec![input], anew)
+}
