@@ -16,7 +16,8 @@ use datafusion::sql::sqlparser::ast::{
     ObjectName, UnaryOperator, Value,
 };
 
-use super::column_rules::value_for;
+use super::column_rules::{cast_ast, value_for};
+use super::typed_values::{DECLARED_NUMERIC, is_declared};
 use crate::error::Result;
 use crate::functions::{ASSIGNED_VALUE, check_assignment, check_default, type_of};
 
@@ -30,6 +31,11 @@ pub(super) fn marked(value: ast::Expr, column: &Field) -> ast::Expr {
     if !is_checked(&value, column) {
         return value;
     }
+    // It stands without a cast to take the digits of a column of numbers, which this one is not.
+    let value = match is_declared(&value) {
+        true => cast_ast(value, &DECLARED_NUMERIC),
+        false => value,
+    };
     let wanted = type_of(column);
     let text = |text: &str| ast::Expr::value(Value::SingleQuotedString(text.to_owned()));
     let args = [value, text(column.name()), text(&wanted)];
@@ -53,12 +59,21 @@ pub(super) fn marked(value: ast::Expr, column: &Field) -> ast::Expr {
 /// Whether a column may not take a value: its form does not tell that it does, and not everything becomes a text.
 pub(super) fn is_checked(value: &ast::Expr, column: &Field) -> bool {
     let data_type = column.data_type();
-    !fits(value, data_type) && !data_type.is_nested() && type_of(column) != "text"
+    !fits(value, data_type) && !element(data_type).is_nested() && type_of(column) != "text"
+}
+
+/// The innermost elements of an array, or what is none.
+fn element(data_type: &DataType) -> &DataType {
+    match data_type {
+        DataType::List(item) => element(item.data_type()),
+        own => own,
+    }
 }
 
 /// Whether the form of a value tells that a column of a type takes it: a literal or a parameter.
 fn fits(value: &ast::Expr, wanted: &DataType) -> bool {
     match value {
+        value if is_declared(value) => wanted.is_numeric(),
         ast::Expr::Nested(inner) => fits(inner, wanted),
         ast::Expr::UnaryOp {
             op: UnaryOperator::Plus | UnaryOperator::Minus,
@@ -211,5 +226,41 @@ mod tests {
             assert!(marks(text)?, "{text}");
         }
         Ok(())
+    }
+
+    #[test]
+    fn values_of_arrays_are_marked_unless_they_are_literals() -> Result<()> {
+        let list = DataType::new_list(DataType::Int32, true);
+        let numbers = Field::new("numbers", list, true);
+        let marks = |text: &str| {
+            let value = super::super::parse_expr(text)?;
+            Ok::<_, Error>(marked(value, &numbers).to_string().contains(ASSIGNED_VALUE))
+        };
+        for text in ["'{1,2}'", "NULL", "$1"] {
+            assert!(!marks(text)?, "{text}");
+        }
+        for text in ["5", "-5", "true", "x", "$1::int", "ARRAY[1, 2]"] {
+            assert!(marks(text)?, "{text}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_declared_numeric_is_marked_where_the_column_holds_no_numbers() {
+        let parameter = ast::Value::Placeholder("$1".to_owned()).with_empty_span();
+        let marked = |data_type: DataType| {
+            let column = Field::new("x", data_type, true);
+            marked(ast::Expr::Value(parameter.clone()), &column).to_string()
+        };
+        for data_type in [
+            DataType::Int32,
+            DataType::Float64,
+            DataType::Decimal128(12, 2),
+            DataType::Utf8,
+        ] {
+            assert_eq!(marked(data_type), "$1");
+        }
+        let expected = format!("{ASSIGNED_VALUE}(CAST($1 AS DECIMAL(38,10)), 'x', 'date')");
+        assert_eq!(marked(DataType::Date32), expected);
     }
 }

@@ -9,8 +9,9 @@ use datafusion::error::Result;
 use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::{Expr, ExprFunctionExt as _, Join, LogicalPlan, LogicalPlanBuilder};
 
-/// The number of a row among those like it.
-const COPY: &str = "__auspex_copy";
+/// The number of a row among those like it, on each side. What compares them may become a filter, in which one name would be
+/// that of both.
+const COPIES: [&str; 2] = ["__auspex_left_copy", "__auspex_right_copy"];
 
 /// Rewrites a plan.
 pub(super) fn counted(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -33,11 +34,11 @@ fn is_of_bags(join: &Join) -> bool {
 
 fn numbered(mut join: Join) -> Result<LogicalPlan> {
     let columns = columns(&join.left);
-    for side in [&mut join.left, &mut join.right] {
-        *side = with_copies(side.as_ref().clone())?.into();
+    for (side, copy) in [&mut join.left, &mut join.right].into_iter().zip(COPIES) {
+        *side = with_copies(side.as_ref().clone(), copy)?.into();
     }
-    let copy = || Expr::Column(Column::from_name(COPY));
-    join.on.push((copy(), copy()));
+    let [left, right] = COPIES.map(|copy| Expr::Column(Column::from_name(copy)));
+    join.on.push((left, right));
     let join = LogicalPlan::Join(join).recompute_schema()?;
     LogicalPlanBuilder::from(join).project(columns)?.build()
 }
@@ -47,9 +48,9 @@ fn columns(plan: &LogicalPlan) -> Vec<Expr> {
     fields.map(|field| Expr::Column(field.into())).collect()
 }
 
-fn with_copies(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let copy = row_number().partition_by(columns(&plan)).build()?;
+fn with_copies(plan: LogicalPlan, copy: &str) -> Result<LogicalPlan> {
+    let number = row_number().partition_by(columns(&plan)).build()?;
     LogicalPlanBuilder::from(plan)
-        .window(vec![copy.alias(COPY)])?
+        .window(vec![number.alias(copy)])?
         .build()
 }

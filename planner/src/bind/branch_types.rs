@@ -49,7 +49,8 @@ pub(super) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
         })?;
         let node = match node.data {
             LogicalPlan::Union(union) if differs(&union) => {
-                let union = with_literals(mixed_types::in_union(union)?)?;
+                let union = with_parameters(mixed_types::in_union(union)?)?;
+                let union = with_literals(union)?;
                 // So far the columns are those that the first input had, which may be others now.
                 let union = Union::try_new_with_loose_types(union.inputs)?;
                 // What has no common type is told when the plan is analysed.
@@ -156,6 +157,46 @@ fn read(expr: Expr, wanted: &DataType) -> Result<Expr> {
         check_text(text, &wanted)?;
     }
     Ok(Expr::Cast(Cast::new(Box::new(expr), wanted)))
+}
+
+/// A UNION whose parameters are of the type that the other inputs have in their place, and else texts. The planner finds no type of
+/// one that is a column of another name, as those of all inputs but the first are.
+fn with_parameters(mut union: Union) -> Result<Union> {
+    for idx in 0..union.schema.fields().len() {
+        let (open, others): (Vec<_>, Vec<_>) = union
+            .inputs
+            .iter_mut()
+            .partition(|input| is_parameter(input, idx));
+        let types = others.iter().map(|other| other.schema().field(idx));
+        let types = types.map(|field| field.data_type().clone());
+        let types: Vec<DataType> = types.filter(|found| !found.is_null()).collect();
+        let wanted = get_coerce_type_for_case_expression(&types, None);
+        let wanted = wanted.unwrap_or(DataType::Utf8);
+        for input in open {
+            if let LogicalPlan::Projection(projection) = input.as_ref() {
+                let mut exprs = projection.expr.clone();
+                let name = NamePreserver::new_for_projection().save(&exprs[idx]);
+                let value = std::mem::take(&mut exprs[idx]).unalias_nested().data;
+                let cast = Cast::new(Box::new(value), wanted.clone());
+                exprs[idx] = name.restore(Expr::Cast(cast));
+                let typed = Projection::try_new(exprs, Arc::clone(&projection.input))?;
+                *input = Arc::new(LogicalPlan::Projection(typed));
+            }
+        }
+    }
+    Ok(union)
+}
+
+/// Whether a column of a query is a parameter without a type.
+fn is_parameter(query: &LogicalPlan, idx: usize) -> bool {
+    let LogicalPlan::Projection(projection) = query else {
+        return false;
+    };
+    let mut expr = &projection.expr[idx];
+    while let Expr::Alias(alias) = expr {
+        expr = &alias.expr;
+    }
+    matches!(expr, Expr::Placeholder(placeholder) if placeholder.field.is_none())
 }
 
 /// A UNION whose literals are of the type that the other inputs have in their place.

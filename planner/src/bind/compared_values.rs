@@ -4,11 +4,12 @@
 //! them, and functions of enums; out: the same over keys, and labels. What IN, CASE and `nullif` compare otherwise than `=` does is
 //! compared by it.
 
+use datafusion::arrow::datatypes::{DataType, IntervalUnit};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::{Between, Case, InList, ScalarFunction, Sort};
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable as _, lit};
+use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable as _, lit};
 
 use super::value_order::by_key;
 use crate::error::Error;
@@ -71,8 +72,8 @@ pub(super) fn settled(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>
         }
         Expr::AggregateFunction(mut function) => {
             let params = &mut function.params;
-            let has_labels = |item: &Sort| enum_of(&item.expr, schema).is_some();
-            if params.distinct && params.order_by.iter().any(has_labels) {
+            let is_by_labels = |item: &Sort| has_labels(&item.expr, schema);
+            if params.distinct && params.order_by.iter().any(is_by_labels) {
                 let what = "DISTINCT with ORDER BY of an enum in an aggregate";
                 return Err(Error::unsupported(what).into());
             }
@@ -83,6 +84,16 @@ pub(super) fn settled(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>
         Expr::ScalarFunction(call) => of_call(call, schema)?,
         other => Transformed::no(other),
     })
+}
+
+/// Whether a value is of an enum, or a row with one.
+fn has_labels(value: &Expr, schema: &DFSchema) -> bool {
+    let is_in_row = |call: &ScalarFunction| {
+        let mut args = call.args.iter();
+        matches!(call.func.name(), "row" | "struct") && args.any(|arg| has_labels(arg, schema))
+    };
+    enum_of(value, schema).is_some()
+        || matches!(value, Expr::ScalarFunction(call) if is_in_row(call))
 }
 
 fn in_list(list: InList, schema: &DFSchema) -> Result<Transformed<Expr>> {
@@ -251,12 +262,29 @@ fn of_call(call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>>
 }
 
 fn extreme(call: &ScalarFunction, schema: &DFSchema) -> Result<Option<Expr>> {
+    let name = call.func.name();
     let values: Vec<&Expr> = call.args.iter().collect();
     let keys = keys_of(&values, Key::of_order, schema)?;
     Ok(keys.map(|(key, keys)| match key {
         Key::Place(known) => label_of(call.func.call(keys), &known),
-        _ => extreme_by_key(call.func.name(), call.args.clone(), keys),
+        Key::Length => {
+            let spans: Vec<Expr> = call.args.iter().cloned().map(span).collect();
+            let keys = spans.iter().map(|span| key.of(span.clone())).collect();
+            extreme_by_key(name, spans, keys)
+        }
+        _ => extreme_by_key(name, call.args.clone(), keys),
     }))
+}
+
+/// A parameter without a type beside intervals is one, since the first value tells the type of the result.
+fn span(value: Expr) -> Expr {
+    match &value {
+        Expr::Placeholder(parameter) if parameter.field.is_none() => {
+            let interval = DataType::Interval(IntervalUnit::MonthDayNano);
+            Expr::Cast(Cast::new(Box::new(value), interval))
+        }
+        _ => value,
+    }
 }
 
 /// `nullif(x, y)`.
@@ -291,7 +319,12 @@ fn unless_equal(
     let data_type = Expr::ScalarFunction(call.clone()).get_type(schema)?;
     let value = value.clone().cast_to(&data_type, schema)?;
     let null = lit(ScalarValue::try_new_null(&data_type)?);
-    let same = vec![(Box::new(value.clone().eq(other.clone())), Box::new(null))];
+    // A parameter takes its type here: once the values are known, the columns that it stands beside are out of sight.
+    let (equal, _) = value
+        .clone()
+        .eq(other.clone())
+        .infer_placeholder_types(schema)?;
+    let same = vec![(Box::new(equal), Box::new(null))];
     Ok(Expr::Case(Case::new(None, same, Some(Box::new(value)))))
 }
 

@@ -11,13 +11,14 @@ use auspex_storage::{DeclaredType, TableShape, TextLimit, noted_columns};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{DFSchema, JoinType, ScalarValue};
+use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::{ViewTable, source_as_provider};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::utils::grouping_set_to_exprlist;
-use datafusion::logical_expr::{Distinct, Expr, Join, LogicalPlan, TableScan};
+use datafusion::logical_expr::{Distinct, Expr, Join, LogicalPlan, RecursiveQuery, TableScan};
 
-use crate::functions::{AS_BPCHAR, AS_VARCHAR, CLOCKS_OF_DIGITS};
+use crate::functions::{AS_BPCHAR, AS_VARCHAR, CLOCKS_OF_DIGITS, MAYBE_VALUE};
 use crate::logical::BarrierNode;
 
 /// The key of the field metadata that holds the type that a column of a result was declared with. It is no note of a table's
@@ -51,7 +52,11 @@ pub(crate) fn declared_columns(
     plan: &LogicalPlan,
     shape: Option<&TableShape>,
 ) -> Vec<Option<DeclaredType>> {
-    let columns = Tracing { shape }.columns(plan);
+    let tracing = Tracing {
+        shape,
+        going_on: None,
+    };
+    let columns = tracing.columns(plan);
     columns.into_iter().map(Found::declared).collect()
 }
 
@@ -128,6 +133,24 @@ fn common(values: &[Found]) -> Found {
 /// The walk through a plan, from its tables up: each node is looked at once.
 struct Tracing<'a> {
     shape: Option<&'a TableShape>,
+    /// What the recursive term that is looked at goes on from.
+    going_on: Option<GoingOn<'a>>,
+}
+
+/// The rows that a recursive term reads under the name of its query, which have the types of the first term.
+struct GoingOn<'a> {
+    query: &'a str,
+    columns: &'a [Found],
+    around: Option<&'a GoingOn<'a>>,
+}
+
+impl GoingOn<'_> {
+    fn columns_of(&self, query: &str) -> Option<&[Found]> {
+        match self.query == query {
+            true => Some(self.columns),
+            false => self.around?.columns_of(query),
+        }
+    }
 }
 
 impl Tracing<'_> {
@@ -147,7 +170,7 @@ impl Tracing<'_> {
             LogicalPlan::Limit(node) => self.columns(&node.input),
             LogicalPlan::SubqueryAlias(node) => self.columns(&node.input),
             LogicalPlan::Window(node) => self.columns(&node.input),
-            LogicalPlan::RecursiveQuery(node) => self.columns(&node.static_term),
+            LogicalPlan::RecursiveQuery(node) => self.recursive(node),
             LogicalPlan::Join(node) => self.joined(node),
             LogicalPlan::Union(node) => {
                 let queries = node.inputs.iter().map(|input| self.columns(input));
@@ -210,7 +233,9 @@ impl Tracing<'_> {
                 self.several(branches, seen, schema)
             }
             Expr::ScalarFunction(call) => match call.name() {
-                "coalesce" | "greatest" | "least" => self.several(call.args.iter(), seen, schema),
+                "coalesce" | "greatest" | "least" | MAYBE_VALUE => {
+                    self.several(call.args.iter(), seen, schema)
+                }
                 _ => of_cast(call),
             },
             _ => Found::Plain,
@@ -226,6 +251,20 @@ impl Tracing<'_> {
     ) -> Found {
         let values = exprs.map(|expr| self.value(expr, seen, schema));
         common(&values.collect::<Vec<_>>())
+    }
+
+    fn recursive(&self, query: &RecursiveQuery) -> Vec<Found> {
+        let first = self.columns(&query.static_term);
+        let inner = Tracing {
+            shape: self.shape,
+            going_on: Some(GoingOn {
+                query: &query.name,
+                columns: &first,
+                around: self.going_on.as_ref(),
+            }),
+        };
+        let further = inner.columns(&query.recursive_term);
+        in_one(&[first, further], query.schema.fields().len())
     }
 
     fn joined(&self, join: &Join) -> Vec<Found> {
@@ -262,12 +301,20 @@ impl Tracing<'_> {
             Some(declared) => Found::Declared(declared),
             None => Found::Plain,
         };
-        match &scan.projection {
+        let work = table.as_ref().and_then(|table| {
+            let name = table.downcast_ref::<CteWorkTable>()?.name();
+            self.going_on.as_ref()?.columns_of(name)
+        });
+        let columns = match work {
+            Some(columns) => columns.to_vec(),
             None => columns.iter().map(found).collect(),
+        };
+        match &scan.projection {
+            None => columns,
             Some(places) => {
-                let columns = places.iter().map(|place| columns.get(*place));
+                let columns = places.iter().map(|place| columns.get(*place).copied());
                 columns
-                    .map(|field| field.map_or(Found::Plain, found))
+                    .map(|column| column.unwrap_or(Found::Plain))
                     .collect()
             }
         }

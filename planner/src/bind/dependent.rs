@@ -5,9 +5,11 @@
 //! In: a bound plan; out: the same rows without these subqueries. The distinct values of the outer columns that a subquery
 //! uses are its *domain*; the subquery is computed once for each of them (`pushed`), and what it gives is joined to the
 //! outer rows. `lateral` does the same for relations, `hidden` finds those that are lateral by their subqueries alone,
-//! `unknown_in` tells where NULLs make IN unknown. What the planner's rules join, and what cannot be computed twice, is left
-//! as it is.
+//! `chosen` has those of DISTINCT ON below it,
+//! `unknown_in` tells where NULLs make IN unknown. What the planner's rules join is left as it is, and so is
+//! what cannot be computed twice, unless these rules would join it with rows of other outer rows: that is refused.
 
+mod chosen;
 mod domain;
 mod hidden;
 mod lateral;
@@ -30,12 +32,12 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::logical_plan::check_subquery_expr;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    Aggregate, Expr, ExprSchemable as _, Filter, Join, JoinConstraint, LogicalPlan, Projection,
-    Sort, Subquery, lit, not,
+    Aggregate, Distinct, Expr, ExprSchemable as _, Filter, Join, JoinConstraint, LogicalPlan,
+    Projection, Sort, Subquery, lit, not,
 };
 
-use domain::Domain;
-use pulled::{Asked, pulls_up};
+use domain::{Domain, refused};
+use pulled::{Asked, keeps_rows, pulls_up};
 use pushed::Empty;
 
 /// Rewrites a plan.
@@ -44,6 +46,7 @@ pub(super) fn joined(plan: LogicalPlan, state: &SessionState) -> Result<LogicalP
     let numbers = Numbers::default();
     let done = plan.transform_up_with_subqueries(|node| match node {
         LogicalPlan::Join(join) => {
+            let join = lateral::unbound(join)?;
             let lateral = lateral::joined(&join, &numbers)?;
             Ok(match lateral {
                 Some(plan) => Transformed::yes(plan),
@@ -51,6 +54,7 @@ pub(super) fn joined(plan: LogicalPlan, state: &SessionState) -> Result<LogicalP
             })
         }
         LogicalPlan::Sort(sort) => sorted(sort, &numbers, state),
+        LogicalPlan::Distinct(Distinct::On(on)) => chosen::over_columns(on, &numbers, state),
         node => valued(node, &numbers, state),
     })?;
     Ok(done.data)
@@ -353,12 +357,23 @@ impl<'a> Outer<'a> {
             if !is_chosen(&expr) {
                 return Ok(Transformed::no(expr));
             }
-            Ok(match self.value_of(&expr) {
-                Some(value) => Transformed::yes(value),
-                None => Transformed::no(expr),
-            })
+            match self.value_of(&expr) {
+                Some(value) => Ok(Transformed::yes(value)),
+                None if self.would_differ(&expr) => Err(refused()),
+                None => Ok(Transformed::no(expr)),
+            }
         });
         replaced.data()
+    }
+
+    /// Whether the planner, were an expression left to it, would join its subquery as one with other rows.
+    fn would_differ(&self, expr: &Expr) -> bool {
+        query_of(expr).is_some_and(|query| {
+            let outer = outer_columns(&query.subquery);
+            !outer.is_empty()
+                && has_all(self.rows.schema(), &outer)
+                && !keeps_rows(&query.subquery, Asked::by(expr))
+        })
     }
 
     /// What an expression that is a subquery gives.

@@ -1,5 +1,6 @@
-//! Columns of queries in FROM and WITH that are named as what they are made of:
-//! `FROM (SELECT unnest(t.tags) AS tag, CASE WHEN t.ok THEN 'y' END AS ok FROM t) AS s`.
+//! Columns of queries in FROM and WITH, and of values, that are named as what they are made of, or what they are ordered by:
+//! `FROM (SELECT unnest(t.tags) AS tag, CASE WHEN t.ok THEN 'y' END AS ok FROM t) AS s`,
+//! `SELECT (SELECT t.id FROM u ORDER BY u.id LIMIT 1) FROM t`.
 //!
 //! In: a statement and the planner's error about such a name, since where rows are unnested it keeps the column beside what
 //! is made of it; out: the statement in which the query calls its column otherwise, and the relation gives the name back.
@@ -9,11 +10,12 @@ use std::ops::ControlFlow;
 
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Query, SelectItem, SetExpr, Statement, TableAlias, TableAliasColumnDef,
-    TableFactor, VisitMut, VisitorMut,
+    Expr, Ident, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableAlias,
+    TableAliasColumnDef, TableFactor, VisitMut, VisitorMut,
 };
 
 use super::names::{expression_name, says_ambiguous};
+use super::relation_columns::{is_called, relations};
 use crate::commands::folded;
 
 /// Renames such columns; false if nothing was changed. What follows `mark` is not shown.
@@ -42,7 +44,7 @@ impl VisitorMut for Renaming<'_> {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         for cte in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
-            self.rename(&mut cte.query.body, &mut cte.alias);
+            self.rename(&mut cte.query, &mut cte.alias);
         }
         ControlFlow::Continue(())
     }
@@ -54,17 +56,35 @@ impl VisitorMut for Renaming<'_> {
             ..
         } = factor
         {
-            self.rename(&mut subquery.body, alias);
+            self.rename(subquery, alias);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Nobody reads what a query calls its column where it is a value, or a part of a condition.
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Subquery(query)
+        | Expr::Exists {
+            subquery: query, ..
+        }
+        | Expr::InSubquery {
+            subquery: query, ..
+        } = expr
+        {
+            self.is_changed |= self.renamed(query);
         }
         ControlFlow::Continue(())
     }
 }
 
 impl Renaming<'_> {
-    fn rename(&mut self, body: &mut SetExpr, alias: &mut TableAlias) {
-        let SetExpr::Select(select) = body else {
+    fn rename(&mut self, query: &mut Query, alias: &mut TableAlias) {
+        let SetExpr::Select(select) = query.body.as_mut() else {
             return;
         };
+        if self.is_outside(select, &folded(&alias.name)) {
+            return;
+        }
         // Names that the relation gives already stay.
         let given = match alias.columns.as_slice() {
             [] => names(&select.projection),
@@ -73,22 +93,53 @@ impl Renaming<'_> {
         let Some(names) = given else {
             return;
         };
-        let mut is_renamed = false;
-        for (idx, item) in select.projection.iter_mut().enumerate() {
-            if let SelectItem::ExprWithAlias { alias, .. } = item
-                && says_ambiguous(self.message, &folded(alias))
-            {
-                *alias = Ident::with_quote('"', format!("{}{}{idx}", alias.value, self.mark));
-                is_renamed = true;
-            }
-        }
-        if is_renamed {
+        if self.renamed(query) {
             let column = |name| TableAliasColumnDef {
                 name,
                 data_type: None,
             };
             alias.columns.extend(names.into_iter().map(column));
             self.is_changed = true;
+        }
+    }
+
+    /// Renames the columns that the message is about; false if there are none.
+    fn renamed(&self, query: &mut Query) -> bool {
+        let SetExpr::Select(select) = query.body.as_mut() else {
+            return false;
+        };
+        let mut is_renamed = false;
+        for (idx, item) in select.projection.iter_mut().enumerate() {
+            if let SelectItem::ExprWithAlias { alias, .. } = item
+                && says_ambiguous(self.message, &folded(alias))
+            {
+                let renamed = format!("{}{}{idx}", alias.value, self.mark);
+                let name = std::mem::replace(alias, Ident::with_quote('"', renamed));
+                order_by(&mut query.order_by, &folded(&name), alias);
+                is_renamed = true;
+            }
+        }
+        is_renamed
+    }
+
+    /// Whether the message is about a column of the relation itself, beside one of the query around it.
+    fn is_outside(&self, select: &Select, relation: &str) -> bool {
+        let begin = format!("qualified field name {relation}.");
+        let is_within = |within: &TableFactor| is_called(within, relation);
+        self.message.contains(&begin) && !relations(&select.from).any(is_within)
+    }
+}
+
+/// Orders by the new name of an output column, which a name by itself is.
+fn order_by(order: &mut Option<OrderBy>, name: &str, renamed: &Ident) {
+    let Some(OrderByKind::Expressions(keys)) = order.as_mut().map(|order| &mut order.kind) else {
+        return;
+    };
+    for key in keys {
+        if let Expr::Identifier(key) = &mut key.expr
+            && folded(key) == name
+        {
+            *key = renamed.clone();
         }
     }
 }
@@ -128,5 +179,36 @@ mod tests {
             "SELECT s.ok FROM (SELECT unnest(t.tags) AS tag, CASE WHEN t.ok THEN 1 END AS \"ok#1\" FROM t) AS s (tag, ok)"
         );
         assert!(!adopt(&mut statement, &error, '#'));
+    }
+
+    #[test]
+    fn the_query_goes_on_ordering_by_its_column() {
+        let adopted = |text: &str, error: &str| {
+            let query = auspex_sql::parse_query(text, auspex_sql::Dialect::Postgres).unwrap();
+            let mut statement = Statement::Query(query);
+            let error = DataFusionError::Plan(format!(
+                "Schema contains qualified field name {error} which would be ambiguous"
+            ));
+            let is_changed = adopt(&mut statement, &error, '#');
+            is_changed.then(|| statement.to_string())
+        };
+        let ordered = adopted(
+            "SELECT * FROM (SELECT f(t.k) AS k FROM t ORDER BY k) AS s",
+            "t.k and unqualified field name k",
+        );
+        let expected = "SELECT * FROM (SELECT f(t.k) AS \"k#0\" FROM t ORDER BY \"k#0\") AS s (k)";
+        assert_eq!(ordered.as_deref(), Some(expected));
+        let value = adopted(
+            "SELECT (SELECT t.id AS id FROM u ORDER BY u.id LIMIT 1) FROM t",
+            "u.id and unqualified field name id",
+        );
+        let expected = "SELECT (SELECT t.id AS \"id#0\" FROM u ORDER BY u.id LIMIT 1) FROM t";
+        assert_eq!(value.as_deref(), Some(expected));
+        // The query around it has such a column.
+        let outside = adopted(
+            "SELECT 1 AS k FROM (SELECT a AS k FROM t ORDER BY k) AS s ORDER BY s.k",
+            "s.k and unqualified field name k",
+        );
+        assert_eq!(outside, None);
     }
 }

@@ -6,22 +6,47 @@
 use std::ops::ControlFlow;
 
 use auspex_storage::EnumType;
-use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::datatypes::{FieldRef, Schema};
 use datafusion::sql::sqlparser::ast::{
-    ArrayElemTypeDef, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Statement,
-    VisitMut, VisitorMut,
+    self, ArrayElemTypeDef, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments,
+    Statement, VisitMut, VisitorMut,
 };
 
 use super::domains::{as_domain, domain_name, settle_domain};
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
-use crate::functions::enum_type_name;
+use crate::functions::{enum_of_type, enum_type_name};
 use crate::named::Named;
 use crate::session::Session;
 
 /// Settles the casts of a statement.
 pub(super) fn settle(session: &Session, statement: &mut Statement) -> Result<()> {
     match VisitMut::visit(statement, &mut Casts(session)) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+/// Settles the casts to enums in the values for columns, so that those to the type of their column are known as such.
+pub(super) fn settle_values(
+    session: &Session,
+    values: &mut impl VisitMut,
+    columns: &[FieldRef],
+) -> Result<()> {
+    let mut columns = columns.iter();
+    if !columns.any(|column| EnumType::of_elements(column).is_some()) {
+        return Ok(());
+    }
+    let settled = ast::visit_expressions_mut(values, |expr| {
+        if let Expr::Cast { data_type, .. } = expr {
+            if let Err(error) = check_usage(session, data_type) {
+                return ControlFlow::Break(error);
+            }
+            settle_type(session, data_type);
+        }
+        ControlFlow::Continue(())
+    });
+    match settled {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(()),
     }
@@ -41,6 +66,9 @@ impl VisitorMut for Casts<'_> {
         let Expr::Cast { data_type, .. } = &mut *expr else {
             return ControlFlow::Continue(());
         };
+        if let Err(error) = check_usage(self.0, data_type) {
+            return ControlFlow::Break(error);
+        }
         settle_type(self.0, data_type);
         let looked_at = settle_domain(self.0, data_type)
             .and_then(|domain| domain.map(|domain| as_domain(expr, &domain)).transpose());
@@ -87,6 +115,22 @@ impl Casts<'_> {
     }
 }
 
+/// Fails unless the role may use the schema of a type that somebody made, or of that of an array's elements.
+pub(crate) fn check_usage(session: &Session, data_type: &DataType) -> Result<()> {
+    match data_type {
+        DataType::Array(
+            ArrayElemTypeDef::SquareBracket(element, _) | ArrayElemTypeDef::AngleBracket(element),
+        ) => check_usage(session, element),
+        DataType::Custom(name, modifiers) if modifiers.is_empty() => {
+            match session.type_entry(&name_parts(name)) {
+                Some(entry) => session.access().check_schema(&entry.schema, "USAGE"),
+                None => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Settles a type, or that of an array's elements.
 pub(crate) fn settle_type(session: &Session, data_type: &mut DataType) {
     match data_type {
@@ -99,7 +143,21 @@ pub(crate) fn settle_type(session: &Session, data_type: &mut DataType) {
                 *data_type = enum_type_name(&known);
             }
         }
-        _ => {}
+        told => settle_told(session, told),
+    }
+}
+
+/// Settles the type of a parameter that a client declared as an enum: it may have got other labels since.
+fn settle_told(session: &Session, told: &mut DataType) {
+    let Some(then) = enum_of_type(told) else {
+        return;
+    };
+    let catalog = session.seen_catalog();
+    if let Some(entry) = catalog.by_id(&then.id)
+        && let Some(now) = EnumType::of_entry(entry)
+    {
+        Named::note(&entry.schema, &entry.name, Some(entry));
+        *told = enum_type_name(&now);
     }
 }
 

@@ -12,15 +12,21 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, lit};
 use datafusion::logical_expr::{LogicalPlanBuilder, WriteOp};
-use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, SelectItem, SetExpr, TableObject};
+use datafusion::sql::sqlparser::ast::{
+    self, Ident, ObjectName, SelectItem, SetExpr, Spanned as _, TableObject,
+};
+use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::assignments;
 use super::change_reads::table_of_insert;
 use super::column_rules::{
-    as_table_rows, cast_ast, column_place, default_of, defined_value, generated_value, is_computed,
-    is_default, row_checks, value_for,
+    as_table_rows, cast_as_column, cast_ast, column_place, default_of, defined_value,
+    generated_value, is_computed, is_default, row_checks, value_for,
 };
 use super::domains::note_domains;
+use super::enum_names::settle_values;
+use super::nullable_values::nullable_values;
+use super::own_casts::{is_cast_somewhere, is_untyped};
 use super::plain_rows::plain_rows;
 use super::returning::{ReturnedTable, Returning, bind_returning};
 use super::returning_relations::Others;
@@ -159,6 +165,7 @@ async fn source_rows(
     if let Some(view) = view {
         view.settle_insert(&mut insert, table, shape)?;
     }
+    settle_values(session, &mut insert.source, shape.columns())?;
     let columns = columns_of(&mut insert, shape, relation)?;
     // The planner opens the target of VALUES to learn its columns, which is no reading of its rows.
     let target = (!reads_relations(&insert)).then(|| table.id.clone());
@@ -288,14 +295,20 @@ async fn plan(
                     op: WriteOp::Insert(_),
                     input,
                     ..
-                }) => Ok((
-                    Planned {
-                        plan: input.as_ref().clone(),
+                }) => {
+                    // A numbered column that is NOT NULL refuses a written NULL here; where it may be NULL, a number takes its place.
+                    let is_numbered = |idx: usize| {
+                        let column = places.get(idx).map(|place| &shape.columns()[*place]);
+                        column.is_some_and(|column| shape.identity_of(column).is_some())
+                    };
+                    let plan = nullable_values(input.as_ref().clone(), is_numbered)?;
+                    let planned = Planned {
+                        plan,
                         state: Arc::clone(&query.state),
                         rest: query,
-                    },
-                    columns,
-                )),
+                    };
+                    Ok((planned, columns))
+                }
                 _ => Err(Error::unsupported("this form of INSERT")),
             }
         }
@@ -369,22 +382,23 @@ fn from_query(
     Ok((planned, Some(places)))
 }
 
-/// Whether a value of VALUES is cast here, where its digits are seen, rather than by the planner, which cuts off.
+/// Whether a value of VALUES is cast here, where its digits are seen, rather than by the planner, which cuts off, and makes no interval
+/// of a time of day and no such time of an interval.
 fn is_fitted(value: &ast::Expr, data_type: &DataType) -> bool {
     let is_number = match data_type {
         DataType::Decimal128(_, scale) => *scale >= 0,
         DataType::Float32 => true,
         data_type => data_type.is_signed_integer(),
     };
+    let is_clock = matches!(data_type, DataType::Time64(_) | DataType::Interval(_));
     let is_whole = |digits: &str| digits.bytes().all(|b| b.is_ascii_digit());
-    is_number
-        && match value {
-            ast::Expr::Value(value) => match &value.value {
-                ast::Value::Number(digits, _) => !is_whole(digits),
-                _ => false,
-            },
-            _ => true,
-        }
+    match value {
+        ast::Expr::Value(value) => match &value.value {
+            ast::Value::Number(digits, _) => is_number && !is_whole(digits),
+            _ => false,
+        },
+        _ => is_number || is_clock,
+    }
 }
 
 /// The error that a source has not as many columns as are to be filled.
@@ -432,12 +446,13 @@ fn column_places(
         return Ok(None);
     }
     let mut places = Vec::with_capacity(insert.columns.len());
-    for name in &insert.columns {
-        let name = name_parts(name).pop().unwrap_or_default();
-        let place = column_place(shape, &name, relation)?;
+    for column in &insert.columns {
+        let name = name_parts(column).pop().unwrap_or_default();
+        let place = column_place(shape, &name, relation);
+        let place = place.map_err(|error| error.at(column.span()))?;
         if places.contains(&place) {
             let message = format!("column \"{name}\" specified more than once");
-            return Err(Error::invalid("42701", message, None));
+            return Err(Error::invalid("42701", message, None).at(column.span()));
         }
         places.push(place);
     }
@@ -480,11 +495,17 @@ fn columns_of(
         columns = Some((0..width).collect());
     }
     let places = columns.clone().unwrap_or_else(|| (0..all).collect());
+    let is_cast =
+        |(at, idx): (usize, &usize)| is_cast_somewhere(&values.rows, at, &shape.columns()[*idx]);
+    let are_cast: Vec<bool> = places.iter().enumerate().map(is_cast).collect();
     for row in &mut values.rows {
         if row.content.len() != places.len() {
-            return Err(counts_differ(row.content.len(), places.len()));
+            let more = row.content.get(places.len()).map(ast::Expr::span);
+            let less = || insert.columns.get(row.content.len()).map(ObjectName::span);
+            let error = counts_differ(row.content.len(), places.len());
+            return Err(error.at(more.or_else(less).unwrap_or_else(Span::empty)));
         }
-        for (expr, idx) in row.content.iter_mut().zip(&places) {
+        for ((expr, idx), is_cast) in row.content.iter_mut().zip(&places).zip(&are_cast) {
             let field = &shape.columns()[*idx];
             check_row_width(expr, field)?;
             if is_default(expr) || is_ignored(field) {
@@ -493,6 +514,9 @@ fn columns_of(
                 return Err(generated_value(field.name(), false));
             } else if assignments::is_checked(expr, field) {
                 *expr = assignments::marked(expr.clone(), field);
+            }
+            if *is_cast && is_untyped(expr) {
+                *expr = cast_as_column(expr.clone(), field);
             }
             if is_fitted(expr, field.data_type()) {
                 *expr = cast_ast(expr.clone(), field.data_type());

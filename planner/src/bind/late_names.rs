@@ -18,6 +18,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::column_rules::cast_ast;
 use super::frame_sizes::sizes;
+use super::size_parameters::note;
 use super::typed_values::is_declared;
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
@@ -28,8 +29,8 @@ use crate::functions::{holds_numerics, in_full, numeric_in_full, read_array};
 pub(crate) struct LateNames {
     /// The number of all its parameters.
     pub(crate) n_parameters: usize,
-    /// The places of those that count the rows of a frame.
-    pub(crate) counts: Vec<usize>,
+    /// The places of those in the sizes of frames that tell their types, which may stand there several times.
+    pub(crate) sizes: Vec<(usize, DataType)>,
 }
 
 /// Whether a statement must be bound with its values, and then one that has the same columns without them: its frames
@@ -45,7 +46,7 @@ pub(crate) fn late_names(statement: &SqlStatement) -> Option<(LateNames, Option<
     let _ = inner_mut(&mut alike)?.visit(&mut visit);
     let names = LateNames {
         n_parameters: visit.n_parameters,
-        counts: visit.counts,
+        sizes: visit.sizes,
     };
     match visit.found {
         false => visit.has_frames.then_some((names, Some(alike))),
@@ -131,12 +132,12 @@ struct Visit<'a> {
     found: bool,
     /// Whether one is the size of a frame.
     has_frames: bool,
-    counts: Vec<usize>,
+    sizes: Vec<(usize, DataType)>,
     n_parameters: usize,
 }
 
 /// The place of a parameter, counted from 0.
-fn place(expr: &Expr) -> Option<usize> {
+pub(super) fn place(expr: &Expr) -> Option<usize> {
     let value = match expr {
         Expr::Value(value) => value,
         Expr::Cast { expr: inner, .. } if is_declared(inner) => return place(inner),
@@ -235,9 +236,7 @@ impl Visit<'_> {
         let is_range = frame.units == WindowFrameUnits::Range;
         let mut is_late = false;
         for (_, size) in sizes(frame) {
-            if !is_range {
-                self.count(size);
-            }
+            note(&mut self.sizes, size, is_range);
             let mut within = SizeParameters {
                 visit: self,
                 found: false,
@@ -253,18 +252,13 @@ impl Visit<'_> {
         }
         Ok(())
     }
+}
 
-    /// Notes the parameters that are a count of rows, or from which one is computed, whatever they are cast to.
-    fn count(&mut self, size: &Expr) {
-        match size {
-            size if place(size).is_some() => self.counts.extend(place(size)),
-            Expr::Cast { expr, .. } | Expr::Nested(expr) => self.count(expr),
-            Expr::BinaryOp { left, right, .. } => {
-                self.count(left);
-                self.count(right);
-            }
-            _ => {}
-        }
+/// What stands in brackets.
+fn bare_mut(expr: &mut Expr) -> &mut Expr {
+    match expr {
+        Expr::Nested(inner) => bare_mut(inner),
+        other => other,
     }
 }
 
@@ -301,8 +295,8 @@ impl VisitorMut for SizeParameters<'_, '_> {
             right,
         } = expr
         {
-            self.parameter(left, Use::Factor)?;
-            self.parameter(right, Use::Factor)?;
+            self.parameter(bare_mut(left), Use::Factor)?;
+            self.parameter(bare_mut(right), Use::Factor)?;
         }
         self.parameter(expr, Use::Value)
     }

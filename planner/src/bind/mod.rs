@@ -29,6 +29,7 @@ mod folder_names;
 mod frame_sizes;
 mod functions;
 mod given_tables;
+mod group_by_all;
 mod grouped_keys;
 mod grouping_keys;
 mod hidden_columns;
@@ -46,14 +47,18 @@ mod mixed_types;
 mod model_plans;
 mod model_scope;
 mod names;
+mod nullable_values;
 mod number_kinds;
 mod one_relation;
 mod ordered_names;
 mod ordered_positions;
 mod origins;
+mod outer_aggregates;
 mod outer_relations;
 mod output_column;
 mod output_names;
+mod own_casts;
+mod plain_cells;
 mod plain_literals;
 mod plain_rows;
 mod plan_limits;
@@ -73,6 +78,7 @@ mod scalar_answers;
 mod sequences;
 mod simple_view;
 mod single_rows;
+mod size_parameters;
 mod stray_parameters;
 mod table_functions;
 mod training_query;
@@ -80,6 +86,7 @@ mod type_names;
 mod typed_values;
 mod uncompared;
 mod unqualified_names;
+mod unread_queries;
 mod upsert;
 mod upsert_through_view;
 mod using_columns;
@@ -93,11 +100,13 @@ mod waiting_values;
 mod whole_rows;
 mod wildcards;
 mod written_names;
+mod written_rows;
 mod wrong_relations;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use auspex_sql::Dialect;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement as SqlStatement;
@@ -107,6 +116,7 @@ use crate::catalog::table_relations;
 use crate::change_in_with::refuse_changes_in_with;
 use crate::error::{Error, Result};
 use crate::optimize::{DivideScans, with_partitions};
+use crate::query_meaning;
 use crate::session::Session;
 
 pub(crate) use arguments::Arguments;
@@ -121,7 +131,7 @@ pub(crate) use create_model::{FitPlan, bind_create_model, bind_train};
 pub(crate) use declared_types::declared_columns;
 pub use declared_types::{declared_columns_of_view, declared_of_result};
 pub(crate) use domains::{VALUE as DOMAIN_VALUE, condition_of, settle_domain};
-pub(crate) use enum_names::{note_enums, settle_type};
+pub(crate) use enum_names::{check_usage, note_enums, settle_type};
 use file_functions::FileScope;
 pub(crate) use findings::Findings;
 pub use functions::ml_functions;
@@ -147,6 +157,7 @@ pub(crate) use sequences::{
 };
 pub(crate) use stray_parameters::refuse_parameters;
 pub(crate) use typed_values::{sql_type, stored_parameters, typed_values};
+pub(crate) use unread_queries::{WithParameters, with_parameters};
 pub(crate) use upsert_through_view::refuse_hidden;
 pub(crate) use values::json_options;
 pub(crate) use view_target::ViewTarget;
@@ -193,60 +204,16 @@ async fn bind(
     // What looks for columns below plans parts of the statement.
     frame_sizes::settle(session, &mut statement).await?;
     let logs = Box::pin(table_relations::read(session, &statement)).await;
-    let searching = session.searching(&state);
-    let looking = searching.as_ref().unwrap_or(&state);
-    // Fields of records are calls afterwards.
-    Box::pin(record_calls::spell(&mut statement, looking)).await?;
-    if let Some(extension) = &session.engine.extension {
-        extension.rewrite(&mut statement)?;
-    }
-    let names = match &statement {
-        ast::Statement::Query(query) => OutputNames::of(query),
-        _ => OutputNames::default(),
-    };
-    inner_with::spell(&mut statement);
-    inner_names::spell(&mut statement);
-    wildcards::expand(session, &mut statement)?;
-    using_columns::spell(&mut statement, looking).await;
-    implied_names::spell(session, &mut statement);
-    Box::pin(ordered_names::spell(session, &mut statement, looking)).await;
-    qualified_stars::spell(&mut statement);
-    outer_relations::spell(session, &mut statement);
-    given_tables::settle_times(session, &mut statement).await?;
-    let zone = state.config().options().execution.time_zone.clone();
-    enum_names::settle(session, &mut statement)?;
-    crate::functions::rewrite(&mut statement, zone.as_deref())?;
+    let names = Box::pin(spell(session, &mut statement, &state)).await?;
     let scope = ModelScope::bind(session, &mut statement).await?;
     given.open(session, &mut statement).await?;
     let files = FileScope::bind(session, &statement).await?;
     let state = scope.install(state, given, files);
-    let searching = session.searching(&state);
-    let planner = searching.as_ref().unwrap_or(&state);
-    let plan = loop {
-        let mut typed = statement.clone();
-        mark_types(&mut typed);
-        let planned = SqlStatement::Statement(Box::new(typed));
-        let planning = planner.statement_to_plan(planned);
-        match scope.findings.scope(planning).await {
-            Ok(plan) => break plan,
-            // Each turn spells one more name right, so that the turns end.
-            Err(error) if letter_case::adopt(&mut statement, &error) => {}
-            Err(error) if letter_case::adopt_field(&mut statement, &error) => {}
-            Err(error) if folder_names::adopt(&mut statement, &error) => {}
-            Err(error) if table_functions::adopt_alias(&mut statement, &error) => {}
-            Err(error) if table_functions::adopt_scalar(&mut statement, &error, &state) => {}
-            Err(error) if whole_rows::adopt(&mut statement, &error, planner).await => {}
-            Err(error) if ordered_positions::adopt(&mut statement, &error, REPEATED) => {}
-            Err(error) if implied_names::adopt(&mut statement, &error) => {}
-            Err(error) if grouped_keys::adopt(session, &mut statement, &error).await => {}
-            Err(error) if cast_arguments::adopt(&mut statement, &error, &state) => {}
-            Err(error) if derived_names::adopt(&mut statement, &error, REPEATED) => {}
-            Err(error) if names::adopt_numbers(&mut statement, &error, REPEATED) => {}
-            Err(error) => return Err(names::explained(session, &mut statement, error)),
-        }
-    };
-    let checking = Box::pin(recursive_types::check(&plan, &statement, planner));
-    scope.findings.scope(checking).await?;
+    let findings = scope.findings;
+    let plan = Box::pin(planned(session, &mut statement, &state, &findings)).await?;
+    if query_meaning::dialect(session) != Dialect::GoogleSql {
+        outer_aggregates::refuse(&plan)?;
+    }
     let is_query = matches!(statement, ast::Statement::Query(_));
     let plan = settled(plan, is_query, &state)?;
     Box::pin(table_relations::read_for(session, &plan, logs)).await;
@@ -254,10 +221,83 @@ async fn bind(
     Ok(BoundQuery {
         plan,
         state: Arc::new(state),
-        findings: scope.findings,
+        findings,
         names,
         origins: Vec::new(),
     })
+}
+
+/// Spells a statement as the planner reads what PostgreSQL means by it; the names that its columns have in PostgreSQL.
+async fn spell(
+    session: &Arc<Session>,
+    statement: &mut ast::Statement,
+    state: &SessionState,
+) -> Result<OutputNames> {
+    let searching = session.searching(state);
+    let looking = searching.as_ref().unwrap_or(state);
+    // Fields of records are calls afterwards.
+    Box::pin(record_calls::spell(statement, looking)).await?;
+    if let Some(extension) = &session.engine.extension {
+        extension.rewrite(statement)?;
+    }
+    let names = match &*statement {
+        ast::Statement::Query(query) => OutputNames::of(query),
+        _ => OutputNames::default(),
+    };
+    inner_with::spell(statement);
+    inner_names::spell(statement);
+    wildcards::expand(session, statement)?;
+    using_columns::spell(statement, looking).await;
+    let dialect = query_meaning::dialect(session);
+    // In GoogleSQL columns without AS have no name, and those of the result come first.
+    if dialect != Dialect::GoogleSql {
+        implied_names::spell(statement)?;
+        Box::pin(ordered_names::spell(statement, looking)).await;
+    }
+    qualified_stars::spell(statement);
+    outer_relations::spell(dialect, statement);
+    given_tables::settle_times(session, statement).await?;
+    enum_names::settle(session, statement)?;
+    let zone = state.config().options().execution.time_zone.as_deref();
+    crate::functions::rewrite(statement, zone)?;
+    Ok(names)
+}
+
+/// The plan of a spelt statement, once what the planner does not find is spelt as it asks for.
+async fn planned(
+    session: &Arc<Session>,
+    statement: &mut ast::Statement,
+    state: &SessionState,
+    findings: &Findings,
+) -> Result<LogicalPlan> {
+    let searching = session.searching(state);
+    let planner = searching.as_ref().unwrap_or(state);
+    Box::pin(group_by_all::spell(statement, planner)).await;
+    let plan = loop {
+        let mut typed = statement.clone();
+        mark_types(&mut typed);
+        let typed = SqlStatement::Statement(Box::new(typed));
+        match findings.scope(planner.statement_to_plan(typed)).await {
+            Ok(plan) => break plan,
+            // Each turn spells one more name right, so that the turns end.
+            Err(error) if letter_case::adopt(statement, &error) => {}
+            Err(error) if letter_case::adopt_field(statement, &error) => {}
+            Err(error) if folder_names::adopt(statement, &error) => {}
+            Err(error) if table_functions::adopt_alias(statement, &error) => {}
+            Err(error) if table_functions::adopt_scalar(statement, &error, state) => {}
+            Err(error) if whole_rows::adopt(statement, &error, planner).await => {}
+            Err(error) if ordered_positions::adopt(statement, &error, REPEATED) => {}
+            Err(error) if implied_names::adopt(statement, &error) => {}
+            Err(error) if grouped_keys::adopt(session, statement, &error).await => {}
+            Err(error) if cast_arguments::adopt(statement, &error, state) => {}
+            Err(error) if derived_names::adopt(statement, &error, REPEATED) => {}
+            Err(error) if names::adopt_numbers(statement, &error, REPEATED) => {}
+            Err(error) => return Err(names::explained(session, statement, error)),
+        }
+    };
+    let checking = Box::pin(recursive_types::check(&plan, statement, planner));
+    findings.scope(checking).await?;
+    Ok(plan)
 }
 
 /// Marks what the planner would type otherwise in a statement in its last form.

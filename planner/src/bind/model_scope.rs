@@ -73,7 +73,7 @@ impl ModelScope {
         statement: &mut ast::Statement,
     ) -> Result<ModelScope> {
         let mut collector = Collector {
-            dialect: query_meaning::dialect().unwrap_or_else(|| session.settings().dialect()),
+            dialect: query_meaning::dialect(session),
             found: BTreeMap::new(),
         };
         if let ControlFlow::Break(error) = statement.visit(&mut collector) {

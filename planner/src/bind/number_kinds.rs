@@ -9,7 +9,7 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::{Case, ScalarFunction, WindowFunction};
 use datafusion::logical_expr::{Expr, ExprSchemable as _, Operator};
 
-use crate::functions::{AS_WHOLE, CAST_KEY, is_chain};
+use crate::functions::{AS_WHOLE, CAST_KEY, MAYBE_VALUE, is_chain};
 
 /// Functions whose result is a numeric if they are given one, and a double if they are given doubles or whole numbers.
 const OF_NUMERICS: [&str; 17] = [
@@ -32,7 +32,8 @@ const OF_NUMERICS: [&str; 17] = [
     "trunc",
 ];
 /// Those that give one of their arguments.
-const OF_VALUES: [&str; 9] = [
+const OF_VALUES: [&str; 10] = [
+    MAYBE_VALUE,
     "__auspex_only_value",
     "as_assigned",
     "as_real",
@@ -176,9 +177,9 @@ fn of_branches(case: &Case, parts: &[Kind]) -> Kind {
 
 fn of_call(call: &ScalarFunction, parts: &[Kind], expr: &Expr, schema: &DFSchema) -> Kind {
     match call.func.name() {
-        // The first is numeric in `extract` and double in `date_part`, which are one function here.
-        "pg_extract" | "date_part" => Kind::Other,
-        "to_number" => Kind::Numeric,
+        // `date_part` of what may have a fraction is a cast of the first one; the second one has none.
+        "pg_extract" | "to_number" => Kind::Numeric,
+        "date_part" => Kind::Other,
         AS_WHOLE => Kind::among(parts.iter().copied()),
         CAST_KEY => parts.first().copied().unwrap_or(Kind::Other),
         _ if is_chain(&call.func) => Kind::computed(parts),

@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use auspex_sql::Dialect;
 use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, OrderByExpr, OrderByKind, Query, SelectItem, SetExpr, Statement, TableFactor,
@@ -18,16 +17,10 @@ use datafusion::sql::sqlparser::ast::{
 use super::relation_columns::{RelationColumns, own_name, relations};
 use super::unqualified_names;
 use crate::commands::folded;
-use crate::query_meaning;
-use crate::session::Session;
+use crate::functions::each_own;
 
-/// Qualifies such names. The state plans what tells the columns of relations, where these matter. In GoogleSQL the output
-/// column comes first.
-pub(super) async fn spell(session: &Session, statement: &mut Statement, state: &SessionState) {
-    let dialect = query_meaning::dialect().unwrap_or_else(|| session.settings().dialect());
-    if dialect == Dialect::GoogleSql {
-        return;
-    }
+/// Qualifies such names. The state plans what tells the columns of relations, where these matter.
+pub(super) async fn spell(statement: &mut Statement, state: &SessionState) {
     let mut asking = Asking::default();
     let _ = Visit::visit(&*statement, &mut asking);
     if asking.queries.iter().all(|asked| asked.names.is_empty()) {
@@ -63,8 +56,10 @@ impl Asked {
             return None;
         };
         for key in keys.iter().filter(|key| is_expression(key)) {
-            unqualified_names::each(&key.expr, |name| {
-                names.insert(folded(name));
+            each_own(&key.expr, |expr| {
+                if let Expr::Identifier(name) = expr {
+                    names.insert(folded(name));
+                }
             });
         }
         let renamed: BTreeSet<String> = select.projection.iter().filter_map(renamed).collect();

@@ -16,19 +16,12 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::relation_columns::{own_name, relations};
 use crate::commands::folded;
-use crate::query_meaning;
-use crate::session::Session;
 
 /// The schema of relations whose names have none. No client's text can name it.
 const AROUND: &str = "\u{1e}around";
 
 /// Qualifies and names such columns.
-pub(super) fn spell(session: &Session, statement: &mut Statement) {
-    let dialect = query_meaning::dialect().unwrap_or_else(|| session.settings().dialect());
-    spell_in(dialect, statement);
-}
-
-fn spell_in(dialect: Dialect, statement: &mut Statement) {
+pub(super) fn spell(dialect: Dialect, statement: &mut Statement) {
     let mut spelling = Spelling {
         scopes: Vec::new(),
         qualifies: dialect != Dialect::GoogleSql,
@@ -235,7 +228,7 @@ mod tests {
     fn spelt_in(dialect: Dialect, text: &str) -> String {
         let query = auspex_sql::parse_query(text, dialect).unwrap();
         let mut statement = Statement::Query(query);
-        spell_in(dialect, &mut statement);
+        spell(dialect, &mut statement);
         statement.to_string().replace(AROUND, "around")
     }
 

@@ -1,54 +1,59 @@
-//! The rows of an INSERT that are literals whose meaning is plain: they are read at once, without a plan of each.
+//! The rows of an INSERT whose meaning is plain, literals and parameters: they are read at once, without a plan of each.
 //!
 //! In: the syntax tree; out: a query of rows that are there, as COPY has them, or nothing: then the rows are few, or the planner must
 //! say what one of their values means.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use auspex_storage::TableShape;
-use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{Field, FieldRef, Schema};
-use datafusion::catalog::MemTable;
-use datafusion::common::ScalarValue;
-use datafusion::datasource::provider_as_source;
-use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::LogicalPlanBuilder;
-use datafusion::sql::sqlparser::ast::{self, Expr, SetExpr};
+use datafusion::arrow::datatypes::{Field, FieldRef};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::sqlparser::ast;
 
-use super::column_rules::is_computed;
-use super::plain_literals::plain_value;
+use super::column_rules::{is_computed, is_default};
+use super::plain_cells::{CellColumn, given_type};
+use super::written_rows::{WrittenColumn, WrittenRows, written_rows};
 use super::{BoundQuery, Findings};
 use crate::error::Result;
+use crate::logical::{GivenCell, GivenRowsNode};
 use crate::session::Session;
 
 /// Fewer rows are planned as they are written.
 const MIN_ROWS: usize = 100;
 
-/// The rows of an INSERT for the columns of a table at these places; `None` for the places: the first ones.
+/// The rows of an INSERT for the columns of a table at these places; `None` for the places: the first ones. Columns that are
+/// DEFAULT in each row are left out.
 pub(super) fn plain_rows(
     session: &Arc<Session>,
     insert: &ast::Insert,
     shape: &TableShape,
     places: Option<Vec<usize>>,
 ) -> Result<Option<(BoundQuery, Vec<usize>)>> {
-    let Some(rows) = rows_alone(insert).filter(|rows| rows.len() >= MIN_ROWS) else {
+    let Some(written) = written_rows(insert).filter(|found| found.rows.len() >= MIN_ROWS) else {
         return Ok(None);
     };
-    let width = rows.first().map_or(0, |row| row.content.len());
-    let all = shape.columns().len();
+    let (width, all) = (written.columns.len(), shape.columns().len());
     let places = places.unwrap_or_else(|| (0..width.min(all)).collect());
-    let columns: Vec<&FieldRef> = places.iter().map(|idx| &shape.columns()[*idx]).collect();
-    if columns.iter().any(|column| is_computed(shape, column)) {
+    if places.len() != width {
         return Ok(None);
     }
-    let Some(batch) = read(rows, &columns)? else {
+    let pairs = written.columns.iter().zip(places);
+    let given = pairs.filter(|(column, _)| !is_all_default(&written, column));
+    let (given, places): (Vec<&WrittenColumn<'_>>, Vec<usize>) = given.unzip();
+    let columns: Vec<&FieldRef> = places.iter().map(|idx| &shape.columns()[*idx]).collect();
+    if columns.is_empty() || columns.iter().any(|column| is_computed(shape, column)) {
+        return Ok(None);
+    }
+    let state = session.state(None);
+    let zone = state.config().options().execution.time_zone.clone();
+    let zone = zone.as_deref().unwrap_or("UTC");
+    let Some(plan) = read(&written, &given, &columns, zone) else {
         return Ok(None);
     };
-    let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
-    let source = provider_as_source(Arc::new(table));
     let query = BoundQuery {
-        plan: LogicalPlanBuilder::scan("given", source, None)?.build()?,
-        state: Arc::new(session.state(None)),
+        plan,
+        state: Arc::new(state),
         findings: Findings::default(),
         names: Vec::new(),
         origins: Vec::new(),
@@ -56,49 +61,56 @@ pub(super) fn plain_rows(
     Ok(Some((query, places)))
 }
 
-/// The rows of VALUES that stand alone.
-fn rows_alone(insert: &ast::Insert) -> Option<&[ast::Parens<Vec<Expr>>]> {
-    let source = insert.source.as_deref()?;
-    let is_alone = insert.partitioned.is_none()
-        && source.with.is_none()
-        && source.order_by.is_none()
-        && source.limit_clause.is_none()
-        && source.fetch.is_none()
-        && source.locks.is_empty()
-        && source.pipe_operators.is_empty();
-    match source.body.as_ref() {
-        SetExpr::Values(values) if is_alone => Some(&values.rows),
-        _ => None,
-    }
+/// Whether each row has the word DEFAULT for a column.
+fn is_all_default(written: &WrittenRows<'_>, column: &WrittenColumn<'_>) -> bool {
+    let mut cells = written.rows.iter().map(|row| row.content.get(column.place));
+    column.casts.is_empty() && cells.all(|cell| cell.is_some_and(is_default))
 }
 
-/// The rows as values of the columns, if all of them are plain.
-fn read(rows: &[ast::Parens<Vec<Expr>>], columns: &[&FieldRef]) -> DfResult<Option<RecordBatch>> {
-    let fits = |row: &ast::Parens<Vec<Expr>>| row.content.len() == columns.len();
-    if columns.is_empty() || !rows.iter().all(fits) {
-        return Ok(None);
-    }
-    let mut arrays = Vec::with_capacity(columns.len());
-    let mut fields = Vec::with_capacity(columns.len());
-    for (idx, column) in columns.iter().enumerate() {
+/// The rows as values and parameters of the columns, if all of them are plain.
+fn read(
+    written: &WrittenRows<'_>,
+    given: &[&WrittenColumn<'_>],
+    columns: &[&FieldRef],
+    zone: &str,
+) -> Option<LogicalPlan> {
+    let mut read = Vec::with_capacity(columns.len());
+    for (idx, (given, column)) in given.iter().zip(columns).enumerate() {
+        let rows = written.rows.iter();
+        let cells: Vec<&ast::Expr> = rows
+            .filter_map(|row| row.content.get(given.place))
+            .collect();
+        let read_cells = CellColumn::new(column, &given.casts, zone, cells.iter().copied());
+        let cells = cells.iter().map(|cell| read_cells.plain_cell(cell));
+        let cells = cells.collect::<Option<Vec<GivenCell>>>()?;
+        let data_type = given_type(&cells, column)?;
         // Texts are read as json, uuids and labels where they are assigned.
-        let name = format!("column{}", idx + 1);
-        let given = Field::new(name, column.data_type().clone(), true);
-        let cells = rows
-            .iter()
-            .map(|row| plain_value(row.content.get(idx)?, &given));
-        let Some(cells) = cells.collect::<Option<Vec<ScalarValue>>>() else {
-            return Ok(None);
-        };
-        arrays.push(ScalarValue::iter_to_array(cells)?);
-        fields.push(given);
+        let field = Field::new(format!("column{}", idx + 1), data_type, true);
+        read.push((field, cells));
     }
-    let schema = Arc::new(Schema::new(fields));
-    Ok(Some(RecordBatch::try_new(schema, arrays)?))
+    if !has_one_type_each(read.iter().flat_map(|(_, cells)| cells)) {
+        return None;
+    }
+    // What cannot be put together is the planner's.
+    GivenRowsNode::plan(read).ok()
+}
+
+/// Whether each parameter is of one type wherever it stands.
+fn has_one_type_each<'a>(cells: impl Iterator<Item = &'a GivenCell>) -> bool {
+    let mut known = BTreeMap::new();
+    let mut parameters = cells.filter_map(|cell| match cell {
+        GivenCell::Parameter(parameter) => Some(parameter),
+        GivenCell::Value(_) => None,
+    });
+    parameters.all(|parameter| {
+        let first = known.entry(&parameter.id).or_insert(&parameter.field);
+        **first == parameter.field
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::array::{Array as _, RecordBatch};
     use datafusion::arrow::datatypes::DataType;
     use datafusion::sql::sqlparser::ast::Statement;
     use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
@@ -114,33 +126,74 @@ mod tests {
         }
     }
 
-    fn batch(values: &str) -> Option<RecordBatch> {
-        let insert = insert(&format!("INSERT INTO t VALUES {values}"));
+    fn plan(source: &str) -> Option<LogicalPlan> {
+        let insert = insert(&format!("INSERT INTO t {source}"));
         let columns = [DataType::Int64, DataType::Utf8];
         let columns = columns.map(|data_type| Arc::new(Field::new("x", data_type, true)));
         let columns: Vec<&FieldRef> = columns.iter().collect();
-        read(rows_alone(&insert)?, &columns).unwrap()
+        let written = written_rows(&insert)?;
+        let given: Vec<&WrittenColumn<'_>> = written.columns.iter().collect();
+        assert_eq!(given.len(), columns.len(), "{source}");
+        read(&written, &given, &columns, "UTC")
+    }
+
+    fn batch(source: &str) -> Option<RecordBatch> {
+        let LogicalPlan::Extension(extension) = plan(source)? else {
+            panic!("{source}");
+        };
+        let node = extension.node.as_any().downcast_ref::<GivenRowsNode>();
+        Some(node.unwrap().known().unwrap().clone())
     }
 
     #[test]
     fn rows_of_literals_become_a_batch() {
-        let rows = batch("(1, 'a'), (NULL, 'b'), (-3, NULL)").unwrap();
-        assert_eq!((rows.num_rows(), rows.column(0).null_count()), (3, 1));
-        assert_eq!(rows.column(1).null_count(), 1);
+        for source in [
+            "VALUES (1, 'a'), (NULL, 'b'), (-3, NULL)",
+            "VALUES (1::bigint, 'a'::text), (NULL, 'b'), (-3::int, NULL::varchar)",
+            "SELECT a::bigint, b::text FROM (VALUES ('a', 1, 0), ('b', NULL, 1), (NULL, -3, 2)) \
+             AS v (b, a, n) ORDER BY n",
+        ] {
+            let rows = batch(source).unwrap();
+            assert_eq!((rows.num_rows(), rows.column(0).null_count()), (3, 1));
+            assert_eq!(rows.column(1).null_count(), 1);
+        }
+    }
+
+    #[test]
+    fn parameters_stay_open() {
+        for source in [
+            "VALUES ($1, $2), (7, $3::varchar)",
+            "SELECT a::int, b::text FROM (VALUES ($1::int, $2, 0), ($3, 'x', 1)) \
+             AS v (a, b, n) ORDER BY n",
+        ] {
+            let names = plan(source).unwrap().get_parameter_names().unwrap();
+            assert_eq!(names.len(), 3, "{source}");
+        }
     }
 
     #[test]
     fn other_rows_are_planned() {
-        for values in [
-            "(1, 'a'), (2, upper('b'))",
-            "(1, 'a'), (2)",
-            "(1, 'a'), (2, DEFAULT)",
-            "(1, 'a', 3)",
-            "(1, 'a') LIMIT 1",
-            "(1, 'a'), (2, $1)",
+        for source in [
+            "VALUES (1, 'a'), (2, upper('b'))",
+            "VALUES (1, 'a'), (2, DEFAULT)",
+            "VALUES (1, 'a'), ($1, 'b'), (3, $1)",
+            "VALUES (1, 'a'), ($1::text, 'b')",
+            // Its type is that of a text, whatever is cast later.
+            "SELECT a::int, b::text FROM (VALUES ($1, 'x', 0), (NULL, $2, 1)) AS v (a, b, n) ORDER BY n",
         ] {
-            assert!(batch(values).is_none(), "{values}");
+            assert!(plan(source).is_none(), "{source}");
         }
-        assert!(rows_alone(&insert("INSERT INTO t SELECT 1, 'a'")).is_none());
+        assert!(written_rows(&insert("INSERT INTO t SELECT 1, 'a'")).is_none());
+    }
+
+    #[test]
+    fn only_columns_that_are_default_in_each_row_are_left_out() {
+        let insert = insert("INSERT INTO t VALUES (DEFAULT, DEFAULT), (DEFAULT, 'a')");
+        let written = written_rows(&insert).unwrap();
+        let found = written.columns.iter();
+        let found: Vec<bool> = found
+            .map(|column| is_all_default(&written, column))
+            .collect();
+        assert_eq!(found, [true, false]);
     }
 }

@@ -20,7 +20,7 @@ use super::column_rules::column_type;
 use super::file_functions::call_of;
 use crate::commands::{folded, name_parts};
 use crate::error::{Error, Result};
-use crate::functions::record_member;
+use crate::functions::{record_document, record_member};
 
 /// Spells the calls out.
 pub(super) async fn spell(statement: &mut Statement, state: &SessionState) -> Result<()> {
@@ -75,8 +75,8 @@ impl<'a> Asked<'a> {
     }
 
     /// The table whose record is read from json, and the json.
-    fn record(&self) -> Option<(&'a ObjectName, &'a Expr)> {
-        let is_one = listing(&self.function.name).is_some_and(|name| name.ends_with("record"));
+    fn record(&self) -> Option<(&'a ObjectName, Expr)> {
+        let of_columns = listing(&self.function.name).filter(|name| name.ends_with("record"))?;
         let FunctionArguments::List(list) = &self.function.args else {
             return None;
         };
@@ -84,7 +84,7 @@ impl<'a> Asked<'a> {
             [
                 record,
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(document)),
-            ] if is_one => Some((row_type(record)?, document)),
+            ] => Some((row_type(record)?, record_document(of_columns, document))),
             _ => None,
         }
     }
@@ -259,7 +259,7 @@ impl Spelling {
             (Some((table, document)), None) => {
                 let columns = self.columns(table).iter();
                 let items =
-                    columns.map(|column| item(member_of(document, column), column.name.clone()));
+                    columns.map(|column| item(member_of(&document, column), column.name.clone()));
                 Ok(Some(items.collect()))
             }
             (Some((table, document)), Some(name)) => {
@@ -271,7 +271,7 @@ impl Spelling {
                     return Err(Error::invalid("42703", message, None));
                 };
                 let alias = given.cloned().unwrap_or_else(|| column.name.clone());
-                Ok(Some(vec![item(member_of(document, column), alias)]))
+                Ok(Some(vec![item(member_of(&document, column), alias)]))
             }
             (None, None) if asked.gives_pairs() => {
                 let half = |half: &str| {

@@ -17,13 +17,9 @@ use crate::engine::Engine;
 use crate::optimize::with_partitions;
 
 /// Aggregates whose value the order of their rows decides.
-const OF_ORDER: [&str; 10] = [
+const OF_ORDER: [&str; 6] = [
     "array_agg",
     "string_agg",
-    "json_agg",
-    "jsonb_agg",
-    "json_object_agg",
-    "jsonb_object_agg",
     "first_value",
     "last_value",
     "nth_value",

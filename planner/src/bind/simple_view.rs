@@ -3,17 +3,15 @@
 //! In: the query of a view and the columns of the relation below it; out: which of the view's columns are columns of that
 //! relation, or why rows cannot be written through the view, in PostgreSQL's words.
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::sqlparser::ast::{
     self, Distinct, Expr, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, SetExpr,
-    TableFactor, TableWithJoins, Visit, Visitor, WildcardAdditionalOptions,
+    TableFactor, TableWithJoins, WildcardAdditionalOptions,
 };
 
 use super::change::table_factor;
 use crate::commands::{folded, name_parts};
 use crate::error::Result;
-use crate::functions::gives_rows;
+use crate::functions::{each_own, gives_rows};
 
 /// Why rows cannot be written through a view: a sentence.
 pub(super) type Reason = &'static str;
@@ -278,56 +276,30 @@ fn only_relation(select: &Select) -> std::result::Result<(Vec<String>, Ident), R
 }
 
 /// What the select list of a query calls, but for queries within.
-struct Calls<'a> {
-    is_aggregate: &'a dyn Fn(&str) -> bool,
-    depth: usize,
+#[derive(Default)]
+struct Calls {
     aggregates: bool,
     windows: bool,
     sets: bool,
 }
 
-impl Calls<'_> {
-    fn of<'a>(select: &Select, is_aggregate: &'a dyn Fn(&str) -> bool) -> Calls<'a> {
-        let mut calls = Calls {
-            is_aggregate,
-            depth: 0,
-            aggregates: false,
-            windows: false,
-            sets: false,
-        };
-        // The visitor never breaks off.
-        let _ = Visit::visit(&select.projection, &mut calls);
-        calls
-    }
-}
-
-impl Visitor for Calls<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        if let Expr::Function(function) = expr
-            && self.depth == 0
-        {
+impl Calls {
+    fn of(select: &Select, is_aggregate: &dyn Fn(&str) -> bool) -> Calls {
+        let mut calls = Calls::default();
+        each_own(&select.projection, |expr| {
+            let Expr::Function(function) = expr else {
+                return;
+            };
             let name = name_parts(&function.name).pop().unwrap_or_default();
             if function.over.is_some() {
-                self.windows = true;
-            } else if (self.is_aggregate)(&name) || name.ends_with("_agg") {
-                self.aggregates = true;
+                calls.windows = true;
+            } else if is_aggregate(&name) || name.ends_with("_agg") {
+                calls.aggregates = true;
             } else if name == "unnest" || gives_rows(&name) {
-                self.sets = true;
+                calls.sets = true;
             }
-        }
-        ControlFlow::Continue(())
+        });
+        calls
     }
 }
 

@@ -4,8 +4,7 @@
 
 use std::ops::ControlFlow;
 
-use auspex_sql::{ParsedStatement, Statement};
-use datafusion::sql::parser::Statement as SqlStatement;
+use auspex_sql::ParsedStatement;
 use datafusion::sql::sqlparser::ast::{Expr, Value, Visit as _, Visitor};
 
 use crate::error::{Error, Result};
@@ -25,10 +24,7 @@ impl Prepared {
 
 /// Fails if a statement has parameters. Errors: 42P02.
 pub(crate) fn refuse_parameters(parsed: &ParsedStatement) -> Result<()> {
-    let Statement::Sql(statement) = &parsed.statement else {
-        return Ok(());
-    };
-    let SqlStatement::Statement(statement) = statement.as_ref() else {
+    let Some(statement) = parsed.sql() else {
         return Ok(());
     };
     let ControlFlow::Break((name, column)) = statement.visit(&mut FirstParameter) else {

@@ -39,6 +39,7 @@ pub(super) fn short_name(data_type: &DataType) -> String {
         "decimal" | "dec" => "numeric",
         "char" | "character" => "bpchar",
         "character varying" | "char varying" => "varchar",
+        "bit varying" => "varbit",
         // A type with its schema has the name alone.
         text => text.rsplit('.').next().unwrap_or(text).trim_matches('"'),
     };

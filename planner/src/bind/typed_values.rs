@@ -29,20 +29,14 @@ pub(crate) fn typed_values(
     if types.iter().all(Option::is_none) {
         return None;
     }
-    let Statement::Sql(statement) = &parsed.statement else {
-        return None;
-    };
-    let SqlStatement::Statement(statement) = statement.as_ref() else {
-        return None;
-    };
-    let mut statement = statement.clone();
+    let mut statement = parsed.sql()?.clone();
     let mut typer = Typer {
         types,
         changed: false,
     };
     let _ = VisitMut::visit(&mut statement, &mut typer);
     typer.changed.then(|| ParsedStatement {
-        statement: Statement::Sql(Box::new(SqlStatement::Statement(statement))),
+        statement: Statement::Sql(Box::new(SqlStatement::Statement(Box::new(statement)))),
         ..parsed.clone()
     })
 }
@@ -74,9 +68,7 @@ fn place(expr: &Expr) -> Option<usize> {
 /// The parameters that do nothing but fill columns, whose types they have: their numerics are rounded, as by any assignment.
 pub(crate) fn stored_parameters(parsed: &ParsedStatement) -> BTreeSet<usize> {
     let mut uses = Uses::default();
-    if let Statement::Sql(statement) = &parsed.statement
-        && let SqlStatement::Statement(statement) = statement.as_ref()
-    {
+    if let Some(statement) = parsed.sql() {
         // The visitor never breaks off.
         let _ = Visit::visit(statement, &mut uses);
     }
@@ -189,7 +181,10 @@ impl VisitorMut for Typer<'_> {
     }
 }
 
-/// Whether a cast is one of those that stand for a declared type.
+/// The type of a parameter that the client declared as a numeric, which tells no digits.
+pub(super) const DECLARED_NUMERIC: DataType = DataType::Decimal128(38, 10);
+
+/// Whether a cast is one of those that stand for a declared type. Without a cast around it, this is a numeric that a column takes.
 pub(crate) fn is_declared(inner: &Expr) -> bool {
     matches!(inner, Expr::Value(value)
         if matches!(value.value, Value::Placeholder(_)) && value.span == Span::empty())

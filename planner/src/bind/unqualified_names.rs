@@ -1,20 +1,10 @@
 //! Names without a relation in a part of a statement, but for those in its subqueries, which may be of relations within.
 //!
-//! In: a part of a syntax tree; out: such names, or the part in which they have the relation before them that the caller
-//! gives.
+//! In: a part of a syntax tree; out: the part in which such names have the relation before them that the caller gives.
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, Ident, Query, Visit, VisitMut, Visitor, VisitorMut,
-};
-
-/// Calls `found` with each such name.
-pub(super) fn each(part: &impl Visit, found: impl FnMut(&Ident)) {
-    let mut names = Found { found, depth: 0 };
-    // The visitor never breaks off.
-    let _ = part.visit(&mut names);
-}
+use datafusion::sql::sqlparser::ast::{AccessExpr, Expr, Ident, Query, VisitMut, VisitorMut};
 
 /// Puts before each such name the relation that `relation` gives for it, with the name as it is to be written there.
 pub(super) fn qualify(
@@ -26,37 +16,9 @@ pub(super) fn qualify(
     let _ = part.visit(&mut names);
 }
 
-struct Found<F> {
-    found: F,
-    /// In how many subqueries the visitor is.
-    depth: usize,
-}
-
-impl<F: FnMut(&Ident)> Visitor for Found<F> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        if let Expr::Identifier(name) = expr
-            && self.depth == 0
-        {
-            (self.found)(name);
-        }
-        ControlFlow::Continue(())
-    }
-}
-
 struct Qualified<F> {
     relation: F,
+    /// In how many subqueries the visitor is.
     depth: usize,
 }
 

@@ -6,15 +6,15 @@
 use std::ops::ControlFlow;
 
 use auspex_sql::{Dialect, Statement};
-use auspex_storage::{EnumType, Key, OnConflict as Taken, TableShape, marks_of};
+use auspex_storage::{Key, OnConflict as Taken, TableShape, marks_of};
 use datafusion::arrow::datatypes::Field;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{
     self, ConflictTarget, Expr, Ident, MergeAction, OnConflict, OnConflictAction, OnInsert,
-    SelectItem, SetExpr, TableAliasColumnDef, TableFactor, VisitMut, VisitorMut,
+    SelectItem, SetExpr, Spanned as _, TableAliasColumnDef, TableFactor, VisitMut, VisitorMut,
 };
 
-use super::assignments::{given_value, marked};
+use super::assignments::marked;
 use super::change::{Target, table_alias};
 use super::column_rules::{
     cast_as_column, column_place, default_of, generated_value, is_default, value_for,
@@ -238,11 +238,12 @@ fn places(insert: &ast::Insert, target: &Target<'_>) -> Result<Vec<usize>> {
         return Ok((0..width.unwrap_or(all).min(all)).collect());
     }
     let mut places = Vec::new();
-    for name in &insert.columns {
-        let name = name_parts(name).pop().unwrap_or_default();
-        let place = column_place(shape, &name, &target.relation)?;
+    for column in &insert.columns {
+        let name = name_parts(column).pop().unwrap_or_default();
+        let place = column_place(shape, &name, &target.relation);
+        let place = place.map_err(|error| error.at(column.span()))?;
         if places.contains(&place) {
-            return Err(named_twice(&name));
+            return Err(named_twice(&name).at(column.span()));
         }
         places.push(place);
     }
@@ -291,14 +292,12 @@ fn columns(target: &Target<'_>, places: &[usize]) -> Result<Vec<SelectItem>> {
     for (idx, field) in shape.columns().iter().enumerate() {
         let alias = Ident::with_quote('"', field.name());
         let given = Expr::Identifier(alias.clone());
-        let expr = match places.contains(&idx) {
-            // A text is no label, so that the column must still be of the enum.
-            true if EnumType::of_elements(field).is_some() => {
-                cast_as_column(marked(given, field), field)
-            }
-            true => given_value(given, field),
-            false => value_for(default_of(shape, field)?, field),
+        let value = match places.contains(&idx) {
+            true => marked(given, field),
+            false => default_of(shape, field)?,
         };
+        // What Arrow has as a text must still be of the column's type where the clause reads it.
+        let expr = cast_as_column(value, field);
         columns.push(SelectItem::ExprWithAlias { expr, alias });
     }
     Ok(columns)

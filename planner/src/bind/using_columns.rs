@@ -83,6 +83,12 @@ impl Visitor for Asking {
     }
 }
 
+/// Whether the columns of joined relations stand one behind the other, each as it is.
+pub(super) fn stand_apart(table: &TableWithJoins) -> bool {
+    let mut joins = table.joins.iter().map(|join| &join.join_operator);
+    joins.all(|operator| constraint_of(operator).is_some_and(|joined| !is_merging(joined)))
+}
+
 fn is_merging(constraint: &JoinConstraint) -> bool {
     matches!(
         constraint,

@@ -90,6 +90,10 @@ fn aggregated(node: Aggregate) -> Result<Transformed<LogicalPlan>> {
     let mut behind = given.iter().skip(wanted.len());
     let mut columns = Vec::with_capacity(wanted.len());
     for (idx, column) in wanted.iter().enumerate() {
+        // Of `GROUPING(…)` the planner makes columns that take its place.
+        if column.name == Aggregate::INTERNAL_GROUPING_ID {
+            continue;
+        }
         let from = match keys.get(idx) {
             Some(Some(_)) => behind.next(),
             _ => given.get(idx),

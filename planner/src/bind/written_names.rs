@@ -23,7 +23,7 @@ const CASTS: [&str; 6] = [
 pub(super) fn written_name(function: &Function, name: &str) -> Option<String> {
     if let Some(aggregate) = name
         .strip_suffix("_of")
-        .filter(|name| ["json_agg", "jsonb_agg"].contains(name))
+        .filter(|name| name.starts_with("json") && name.ends_with("_agg"))
     {
         return Some(aggregate.to_owned());
     }
@@ -72,18 +72,32 @@ pub(super) fn text_name(expr: &Expr) -> Option<Option<String>> {
     })
 }
 
-/// Whether a call is what the server made of `ARRAY(SELECT …)`: `coalesce((SELECT array_agg(…) …), make_array())`.
+/// Whether a call is what the server made of `ARRAY(SELECT …)`: `coalesce((SELECT array_agg(…) …), make_array())`, or that of an
+/// array alone, `coalesce(a, "make_array"())`, whose quotes tell it from what a client writes.
 pub(super) fn is_array_of_query(function: &Function) -> bool {
     let FunctionArguments::List(list) = &function.args else {
         return false;
     };
-    let is_empty = |arg: &FunctionArg| {
-        let FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(call))) = arg else {
-            return false;
-        };
-        call.name.to_string() == "make_array"
+    let [
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(array)),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(empty)),
+    ] = list.args.as_slice()
+    else {
+        return false;
     };
-    list.args.len() == 2 && list.args.last().is_some_and(is_empty)
+    let empty = match empty {
+        Expr::Cast { expr, .. } => expr.as_ref(),
+        empty => empty,
+    };
+    let Expr::Function(empty) = empty else {
+        return false;
+    };
+    let is_empty = match empty.name.to_string().as_str() {
+        "\"make_array\"" => true,
+        "make_array" => matches!(array, Expr::Subquery(_)),
+        _ => false,
+    };
+    is_empty && function.name.to_string() == "coalesce"
 }
 
 /// The field that `get_field(row, 'field')` asks for.
@@ -108,5 +122,24 @@ fn only_argument(function: &Function) -> Option<&Expr> {
     match list.args.as_slice() {
         [FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))] => Some(expr),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::column_rules::parse_expr;
+    use super::super::names::column_name_of;
+
+    #[test]
+    fn arrays_of_queries_are_told_from_calls_like_them() {
+        for (text, name) in [
+            ("coalesce((SELECT array_agg(x)), make_array())", "array"),
+            ("coalesce(a, \"make_array\"())", "array"),
+            ("coalesce(a, CAST(\"make_array\"() AS TEXT[]))", "array"),
+            ("coalesce(a, make_array())", "coalesce"),
+            ("array_cat(a, make_array())", "array_cat"),
+        ] {
+            assert_eq!(column_name_of(&parse_expr(text).unwrap()), name, "{text}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use datafusion::common::SchemaError;
 use datafusion::sql::sqlparser::ast::{ObjectName, Select, Statement, TableFactor, Visit, Visitor};
 
 use super::relation_columns::{is_called, relations};
-use crate::commands::name_parts;
+use crate::commands::{folded, name_parts};
 
 /// Relations that statements have without naming them.
 const IMPLIED: [&str; 3] = ["excluded", "new", "old"];
@@ -54,7 +54,25 @@ impl Visitor for Named<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
-        found(is_called(factor, self.0))
+        found(match factor {
+            TableFactor::NestedJoin {
+                alias: Some(alias), ..
+            } => folded(&alias.name) == self.0,
+            TableFactor::UNNEST { alias: None, .. } => self.0 == "unnest",
+            TableFactor::Function {
+                alias: None, name, ..
+            } => name_parts(name).last().is_some_and(|last| last == self.0),
+            factor => is_called(factor, self.0),
+        })
+    }
+
+    /// The table of an INSERT has its other name beside it.
+    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<()> {
+        let alias = match statement {
+            Statement::Insert(insert) => insert.table_alias.as_ref(),
+            _ => None,
+        };
+        found(alias.is_some_and(|alias| folded(&alias.alias) == self.0))
     }
 }
 

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
-use datafusion::common::{Column, JoinType};
+use datafusion::common::{Column, DFSchema, JoinType, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{Distinct, Expr, LogicalPlan};
+use datafusion::logical_expr::{Distinct, Expr, Join, LogicalPlan, Union};
 
 use super::recursive::WorkTable;
-use super::{Numbers, plain, project};
+use super::{Numbers, has, has_all, plain, project};
+
+/// Most joins whose kept rows are computed twice, beside the others and alone: with each the plan doubles.
+const MAX_DOUBLED_JOINS: usize = 3;
 
 /// Rows of outer columns, under names of their own.
 pub(super) struct Domain<'a> {
@@ -29,7 +33,7 @@ impl<'a> Domain<'a> {
         outer: Vec<Column>,
         numbers: &'a Numbers,
     ) -> Result<Domain<'a>> {
-        let rows = repeatable(rows)?;
+        let rows = repeatable(giving(rows, &outer))?;
         let all = Domain::of_all(rows, outer, numbers)?;
         let plan = LogicalPlan::Distinct(Distinct::All(Arc::new(all.plan)));
         Ok(Domain { plan, ..all })
@@ -56,9 +60,32 @@ impl<'a> Domain<'a> {
     }
 }
 
-/// What a part of a plan cannot be rewritten as: the caller leaves the subquery to the planner, which names it.
+/// What a part of a plan cannot be rewritten as: the caller leaves the subquery to the planner, which names it, or refuses it.
 pub(super) fn unknown(what: &str) -> DataFusionError {
     DataFusionError::NotImplemented(format!("correlated {what}"))
+}
+
+/// The refusal of a subquery that the planner would join as one with other rows.
+pub(super) fn refused() -> DataFusionError {
+    // In the planner's own words for what it cannot join, of which a client is told as of those.
+    let message = "a join does not support logical expression OuterReferenceColumn";
+    DataFusionError::NotImplemented(message.to_owned())
+}
+
+/// The part of a plan that gives some columns, with the same values: an outer join keeps all rows of a side. Of the whole plan,
+/// which has the subqueries before this one in it, each further subquery would double what there is.
+fn giving<'p>(plan: &'p LogicalPlan, columns: &[Column]) -> &'p LogicalPlan {
+    let is_column = |expr: &Expr| matches!(expr, Expr::Column(_));
+    let part = match plan {
+        LogicalPlan::Projection(shown) if shown.expr.iter().all(is_column) => &shown.input,
+        LogicalPlan::Join(join) if join.join_type == JoinType::Left => &join.left,
+        LogicalPlan::Join(join) if join.join_type == JoinType::Right => &join.right,
+        _ => return plan,
+    };
+    match has_all(part.schema(), columns) {
+        true => giving(part, columns),
+        false => plan,
+    }
 }
 
 /// A plan that has at least these rows each time that it is run: rows behind a LIMIT may differ, so that all come.
@@ -67,25 +94,99 @@ fn repeatable(plan: &LogicalPlan) -> Result<LogicalPlan> {
     if is_volatile? {
         return Err(unknown("volatile rows"));
     }
-    unlimited(plan)
+    let mut n_doubled = 0;
+    plan.apply(|node| {
+        if let LogicalPlan::Join(join) = node {
+            n_doubled += usize::from(!kept_alone(join)?.is_empty());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    match n_doubled > MAX_DOUBLED_JOINS {
+        true => Err(unknown("rows behind LIMIT")),
+        false => unlimited(plan),
+    }
 }
 
 fn unlimited(plan: &LogicalPlan) -> Result<LogicalPlan> {
     if !is_limited(plan)? {
         return Ok(plan.clone());
     }
-    let is_row_wise = match plan {
-        LogicalPlan::Limit(limit) => return unlimited(&limit.input),
-        LogicalPlan::Sort(sort) => return unlimited(&sort.input),
-        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) => true,
-        LogicalPlan::Join(join) => join.join_type == JoinType::Inner,
-        _ => false,
-    };
-    if !is_row_wise {
-        return Err(unknown("rows behind LIMIT"));
+    match plan {
+        LogicalPlan::Limit(limit) => unlimited(&limit.input),
+        LogicalPlan::Sort(sort) => unlimited(&sort.input),
+        LogicalPlan::Join(join) => unlimited_join(join),
+        LogicalPlan::Projection(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Unnest(_)
+        | LogicalPlan::Union(_)
+        | LogicalPlan::Distinct(Distinct::All(_)) => over_unlimited(plan),
+        _ => Err(unknown("rows behind LIMIT")),
     }
+}
+
+/// An operator that has no fewer rows if its inputs have more.
+fn over_unlimited(plan: &LogicalPlan) -> Result<LogicalPlan> {
     let inputs = plan.inputs().into_iter().map(unlimited);
     plan.with_new_exprs(plan.expressions(), inputs.collect::<Result<_>>()?)
+}
+
+/// A row of an outer join that had no partner may find one among more rows, so that it is there without one, too.
+fn unlimited_join(join: &Join) -> Result<LogicalPlan> {
+    match join.join_type {
+        JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => {}
+        JoinType::LeftSemi | JoinType::LeftAnti => return unlimited(&join.left),
+        JoinType::RightSemi | JoinType::RightAnti => return unlimited(&join.right),
+        JoinType::LeftMark | JoinType::RightMark => return Err(unknown("rows behind LIMIT")),
+    }
+    let joined = over_unlimited(&LogicalPlan::Join(join.clone()))?;
+    let kept = kept_alone(join)?;
+    if kept.is_empty() {
+        return Ok(joined);
+    }
+    let alone = kept.into_iter().map(unlimited);
+    let parts = std::iter::once(Ok(joined)).chain(alone);
+    let parts = parts.map(|part| padded(part?, &join.schema).map(Arc::new));
+    let rows = Union::try_new_with_loose_types(parts.collect::<Result<_>>()?)?;
+    let given = plain(rows.schema.columns()).zip(join.schema.columns());
+    let named = given.map(|(expr, column)| expr.alias_qualified(column.relation, column.name));
+    let named = named.collect();
+    project(LogicalPlan::Union(rows), named)
+}
+
+/// The sides that an outer join keeps beside one that is limited.
+fn kept_alone(join: &Join) -> Result<Vec<&LogicalPlan>> {
+    let (left, right) = (join.left.as_ref(), join.right.as_ref());
+    let sides = match join.join_type {
+        JoinType::Left => vec![(left, right)],
+        JoinType::Right => vec![(right, left)],
+        JoinType::Full => vec![(left, right), (right, left)],
+        _ => Vec::new(),
+    };
+    let mut kept = Vec::with_capacity(sides.len());
+    for (side, other) in sides {
+        if is_limited(other)? {
+            kept.push(side);
+        }
+    }
+    Ok(kept)
+}
+
+/// Rows with all columns of a schema, by their places: those that they do not have are NULL.
+fn padded(rows: LogicalPlan, schema: &DFSchema) -> Result<LogicalPlan> {
+    let columns = schema.iter().enumerate().map(|(place, (relation, field))| {
+        let column = Column::new(relation.cloned(), field.name());
+        let value = match has(rows.schema(), &column) {
+            true => Expr::Column(column),
+            false => {
+                let notes = FieldMetadata::new_from_field(field);
+                Expr::Literal(ScalarValue::try_from(field.data_type())?, Some(notes))
+            }
+        };
+        Ok(value.alias(format!("__auspex_place_{place}")))
+    });
+    let columns = columns.collect::<Result<_>>()?;
+    project(rows, columns)
 }
 
 fn is_limited(plan: &LogicalPlan) -> Result<bool> {

@@ -2,17 +2,19 @@
 //! functions of columns, `FROM t, unnest(t.items)`.
 //!
 //! In: a join; out: the same columns without the lateral relation. One that makes rows of each outer row alone needs no
-//! join: it is computed on the outer rows themselves.
+//! join: it is computed on the outer rows themselves. One that uses none of their columns is a relation like any
+//! other.
 
 use std::sync::Arc;
 
-use datafusion::common::{Column, JoinType, NullEquality};
+use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, JoinType, NullEquality};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, Filter, Join, JoinConstraint, LogicalPlan, SubqueryAlias};
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::{OptimizerContext, OptimizerRule as _};
 
-use super::domain::Domain;
+use super::domain::{Domain, refused};
 use super::pulled::{self, Asked};
 use super::pushed::Empty;
 use super::{Numbers, has, outer_columns, plain, project, same_keys};
@@ -22,8 +24,8 @@ pub(super) fn joined(join: &Join, numbers: &Numbers) -> Result<Option<LogicalPla
     let Some(query) = lateral_query(&join.right) else {
         return Ok(None);
     };
-    if !matches!(join.join_type, JoinType::Inner | JoinType::Left)
-        || (pulled::keeps_rows(query, Asked::Rows) && is_known(join))
+    let keeps_rows = pulled::keeps_rows(query, Asked::Rows);
+    if !matches!(join.join_type, JoinType::Inner | JoinType::Left) || (keeps_rows && is_known(join))
     {
         return Ok(None);
     }
@@ -36,8 +38,44 @@ pub(super) fn joined(join: &Join, numbers: &Numbers) -> Result<Option<LogicalPla
     if join.join_type == JoinType::Inner && join.on.is_empty() && is_row_wise(query) {
         return spread(join, query, numbers).map(Some);
     }
-    // What cannot be joined is left to the planner, which names it.
-    Ok(matched(join, query, outer, numbers).ok())
+    match matched(join, query, outer, numbers) {
+        Ok(plan) => Ok(Some(plan)),
+        // What cannot be joined is left to the planner, which names it.
+        Err(_) if keeps_rows => Ok(None),
+        Err(_) => Err(refused()),
+    }
+}
+
+/// A join whose second relation is not lateral where it uses nothing of the first one: relations within it may be lateral among
+/// themselves.
+pub(super) fn unbound(join: Join) -> Result<Join> {
+    let query = match lateral_query(&join.right) {
+        Some(query) if !uses(query, join.left.schema())? => query.clone(),
+        _ => return Ok(join),
+    };
+    let right = match join.right.as_ref() {
+        LogicalPlan::SubqueryAlias(named) => {
+            let named = SubqueryAlias::try_new(Arc::new(query), named.alias.clone())?;
+            LogicalPlan::SubqueryAlias(named)
+        }
+        _ => query,
+    };
+    let right = Arc::new(right);
+    Ok(Join { right, ..join })
+}
+
+/// Whether a query, or a subquery of it, uses columns of a schema around it.
+fn uses(query: &LogicalPlan, schema: &DFSchema) -> Result<bool> {
+    let mut is_used = false;
+    query.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            is_used |= expr.exists(|expr| {
+                Ok(matches!(expr, Expr::OuterReferenceColumn(_, column) if has(schema, column)))
+            })?;
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    Ok(is_used)
 }
 
 /// The query of a relation that uses columns of those before it.

@@ -79,16 +79,18 @@ fn changes_rows(node: &LogicalPlan) -> bool {
             filter.predicate.contains_outer()
                 && (is_dependent(&filter.input) || has_lost_condition(&filter.predicate))
         }
-        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty() && is_dependent(node),
+        // The rules would take their keys for a set of its own.
+        LogicalPlan::Aggregate(aggregate) => {
+            let is_set = |key: &Expr| matches!(key, Expr::GroupingSet(_));
+            let groups = &aggregate.group_expr;
+            (groups.is_empty() || groups.iter().any(is_set)) && is_dependent(node)
+        }
         LogicalPlan::Join(join) => match join.join_type {
             JoinType::Inner => false,
-            JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => {
-                is_dependent(&join.right)
-            }
-            JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => {
-                is_dependent(&join.left)
-            }
-            JoinType::Full => is_dependent(node),
+            JoinType::Left => is_dependent(&join.right),
+            JoinType::Right => is_dependent(&join.left),
+            // Those of one side have no column for the rules to compare above them.
+            _ => is_dependent(node),
         },
         _ => false,
     }

@@ -14,8 +14,8 @@ use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
-    Aggregate, Distinct, DistinctOn, Expr, ExprFunctionExt as _, FetchType, Filter, Join,
-    JoinConstraint, Limit, LogicalPlan, Operator, Projection, SkipType, Sort, SortExpr,
+    Aggregate, Distinct, DistinctOn, Expr, ExprFunctionExt as _, FetchType, Filter, GroupingSet,
+    Join, JoinConstraint, Limit, LogicalPlan, Operator, Projection, SkipType, Sort, SortExpr,
     SubqueryAlias, Union, Unnest, Values, Window, binary_expr, cast, lit, when,
 };
 
@@ -267,48 +267,51 @@ impl Domain<'_> {
     }
 
     fn aggregated(&self, node: &Aggregate, empty: Empty) -> Result<LogicalPlan> {
-        let is_set = |expr: &Expr| matches!(expr, Expr::GroupingSet(_));
-        if node.group_expr.iter().any(is_set) {
-            return Err(unknown("GROUPING SETS"));
-        }
         let input = Arc::new(self.pushed(&node.input, Empty::Kept)?);
-        let groups = self.with_keys(self.renamed_exprs(&node.group_expr)?);
+        let groups = match node.group_expr.as_slice() {
+            // What is in a set is a column of the input.
+            [Expr::GroupingSet(_)] => node.group_expr.clone(),
+            groups => self.renamed_exprs(groups)?,
+        };
         let values = self.renamed_exprs(&node.aggr_expr)?;
-        let rows = LogicalPlan::Aggregate(Aggregate::try_new(input, groups, values)?);
-        if !node.group_expr.is_empty() {
+        let rows = Aggregate::try_new(input, self.with_keys(groups), values)?;
+        let rows = LogicalPlan::Aggregate(rows);
+        let n_totals = n_totals(&node.group_expr);
+        if n_totals == 0 {
             return Ok(rows);
         }
-        let fields = node.schema.fields().iter();
-        let values =
-            node.aggr_expr
-                .iter()
-                .zip(fields)
-                .map(|(value, field)| match value.clone().unalias() {
-                    Expr::AggregateFunction(function) => {
-                        function.func.default_value(field.data_type())
-                    }
-                    _ => Err(unknown("aggregate")),
-                });
+        let n_keys = node.schema.fields().len() - node.aggr_expr.len();
+        let fields = node.schema.fields().iter().skip(n_keys);
+        let values = node.aggr_expr.iter().zip(fields);
+        let values = values.map(|(value, field)| value_of_none(value, field.data_type()));
         let values: Vec<ScalarValue> = values.collect::<Result<_>>()?;
-        match empty == Empty::Dropped && values.iter().all(ScalarValue::is_null) {
-            true => Ok(rows),
-            false => self.with_empty(rows, &node.schema.columns(), values),
+        let may_miss = empty == Empty::Dropped && node.group_expr.is_empty();
+        if may_miss && values.iter().all(ScalarValue::is_null) {
+            return Ok(rows);
         }
+        let nulls = std::iter::repeat_n(ScalarValue::Null, n_keys);
+        let columns = node.schema.columns().into_iter();
+        let given = columns.zip(nulls.chain(values));
+        // Which set a row is of is asked within the aggregate alone.
+        let given = given.filter(|(column, _)| column.name != Aggregate::INTERNAL_GROUPING_ID);
+        let (columns, values): (Vec<Column>, Vec<ScalarValue>) = given.unzip();
+        self.with_empty(rows, &columns, values, n_totals)
     }
 
-    /// Aggregates of all rows of the domain: of those without rows they are `values`.
+    /// Aggregates of all rows of the domain: of each without rows there are `n_totals`, whose columns are `values`.
     fn with_empty(
         &self,
         rows: LogicalPlan,
         columns: &[Column],
         values: Vec<ScalarValue>,
+        n_totals: usize,
     ) -> Result<LogicalPlan> {
         let found = self.numbers.column("found");
         let (rows, keys) = self.under_other_names(rows, columns, Some(&found))?;
         let on = same_keys(&self.plan, &self.keys, &keys)?;
         let (left, right) = (Arc::new(self.plan.clone()), Arc::new(rows));
         let joined = join(left, right, JoinType::Left, (on, None), false)?;
-        let columns = columns.iter().zip(values).map(|(column, value)| {
+        let exprs = columns.iter().zip(values).map(|(column, value)| {
             let given = Expr::Column(column.clone());
             if value.is_null() {
                 return Ok(given);
@@ -320,8 +323,17 @@ impl Domain<'_> {
             };
             Ok(value.alias_qualified(column.relation.clone(), column.name.clone()))
         });
-        let columns = columns.collect::<Result<Vec<Expr>>>()?;
-        project(joined, self.with_keys(columns))
+        let exprs = self.with_keys(exprs.collect::<Result<Vec<Expr>>>()?);
+        let once = project(joined.clone(), exprs.clone())?;
+        if n_totals == 1 {
+            return Ok(once);
+        }
+        let is_missing = Expr::Column(found).is_null();
+        let missing = LogicalPlan::Filter(Filter::try_new(is_missing, Arc::new(joined))?);
+        let missing = Arc::new(project(missing, exprs)?);
+        let again = std::iter::repeat_n(missing, n_totals - 1);
+        let parts = std::iter::once(Arc::new(once)).chain(again).collect();
+        self.union(parts, columns)
     }
 
     /// Rows whose keys have new names, so that they meet those of the domain in a join; `found` is true.
@@ -446,6 +458,32 @@ impl Domain<'_> {
         let joined = join(first, second, node.join_type, (keys, filter), false)?;
         let columns = plain(node.schema.columns()).collect();
         project(joined, self.with_keys(columns))
+    }
+}
+
+/// How many rows there are of all rows together, which are there without any.
+fn n_totals(groups: &[Expr]) -> usize {
+    match groups {
+        [] => 1,
+        [Expr::GroupingSet(GroupingSet::GroupingSets(sets))] => {
+            sets.iter().filter(|set| set.is_empty()).count()
+        }
+        [Expr::GroupingSet(GroupingSet::Rollup(_) | GroupingSet::Cube(_))] => 1,
+        _ => 0,
+    }
+}
+
+/// What an aggregate gives of no rows.
+fn value_of_none(aggregate: &Expr, data_type: &DataType) -> Result<ScalarValue> {
+    match aggregate.clone().unalias() {
+        // No key is one of the total.
+        Expr::AggregateFunction(call) if call.func.name() == "grouping" => {
+            let n_keys = u32::try_from(call.params.args.len()).ok();
+            let bits = n_keys.and_then(|n_keys| 1_i64.checked_shl(n_keys));
+            ScalarValue::Int64(bits.map(|bits| bits - 1)).cast_to(data_type)
+        }
+        Expr::AggregateFunction(call) => call.func.default_value(data_type),
+        _ => Err(unknown("aggregate")),
     }
 }
 
