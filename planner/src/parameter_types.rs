@@ -13,10 +13,11 @@ use std::sync::Arc;
 
 use auspex_storage::marks_of;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 
 use crate::first_uses::{Order, first_uses};
 use crate::functions::TYPE_KEY;
@@ -69,6 +70,12 @@ fn known_parameters(plan: &LogicalPlan) -> Result<BTreeMap<String, FieldRef>> {
     let mut types: BTreeMap<String, FieldRef> = BTreeMap::new();
     plan.apply_with_subqueries(|node| {
         let seen = merge_schema(&node.inputs());
+        if let LogicalPlan::Union(union) = node {
+            // Before the casts of its inputs, which lack the marks.
+            for (name, field) in beside::of_union(union) {
+                types.entry(name).or_insert(field);
+            }
+        }
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
                 match expr {
@@ -81,18 +88,47 @@ fn known_parameters(plan: &LogicalPlan) -> Result<BTreeMap<String, FieldRef>> {
                             types.insert(name, Arc::clone(&cast.field));
                         }
                     }
-                    Expr::ScalarFunction(call) => {
-                        for (name, field) in taken_types::taken(call, &seen) {
+                    expr => {
+                        for (name, field) in operands(expr, &seen) {
                             types.entry(name).or_insert(field);
                         }
                     }
-                    _ => {}
                 }
                 Ok(TreeNodeRecursion::Continue)
             })
         })
     })?;
     Ok(types)
+}
+
+/// The parameters among the operands of a function, or of an operator that takes a type of its own.
+fn operands(expr: &Expr, seen: &DFSchema) -> Vec<(String, FieldRef)> {
+    match expr {
+        Expr::ScalarFunction(call) => taken_types::taken(call, seen),
+        Expr::AggregateFunction(call) => {
+            taken_types::taken_by(call.func.name(), &call.params.args, seen)
+        }
+        Expr::WindowFunction(call) => {
+            taken_types::taken_by(call.fun.name(), &call.params.args, seen)
+        }
+        Expr::BinaryExpr(pair) => by_how_much(pair).into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// By how many places a bigint is shifted, which is an integer.
+fn by_how_much(pair: &BinaryExpr) -> Option<(String, FieldRef)> {
+    let is_shift = matches!(
+        pair.op,
+        Operator::BitwiseShiftLeft | Operator::BitwiseShiftRight
+    );
+    let Expr::Placeholder(places) = pair.right.as_ref() else {
+        return None;
+    };
+    // The planner has given it the type of what is shifted.
+    let field = places.field.as_ref();
+    let is_wide = field.is_some_and(|field| *field.data_type() == DataType::Int64);
+    (is_shift && is_wide).then(|| (places.id.clone(), plain(DataType::Int32)))
 }
 
 /// Whether a parameter keeps the type that is known of it beside a later cast: with what marks it, and with more digits behind

@@ -108,17 +108,12 @@ impl AggregateUDFImpl for Gathered {
         self.inner.order_sensitivity()
     }
 
+    // Whether the input is sorted or not: where it has the opposite order, the planner says that it has this one.
     fn with_beneficial_ordering(
         self: Arc<Self>,
-        beneficial_ordering: bool,
+        _: bool,
     ) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
-        let inner = self.inner.as_ref().clone();
-        let inner = inner.with_beneficial_ordering(beneficial_ordering)?;
-        Ok(inner.map(|inner| -> Arc<dyn AggregateUDFImpl> {
-            Arc::new(Gathered {
-                inner: Arc::new(inner),
-            })
-        }))
+        Ok(Some(self))
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {

@@ -4,9 +4,11 @@
 //! operators is told the types of both sides; out: the planner's own comparisons, with casts where the sides have several
 //! types. A text without a type is read as a value of the other side's, and a numeric loses no digits.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use auspex_storage::JsonKind;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::tree_node::TreeNode as _;
 use datafusion::common::{ExprSchema, ScalarValue};
@@ -23,10 +25,12 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Query, Statement, TableFactor, VisitMut, VisitorMut,
 };
 
+use super::fitted::read_beside;
+use super::interval::is_interval;
 use super::moment::{TIMESTAMP, timestamptz};
 use super::operators::{comparison, decimal_literal};
 use super::syntax::call;
-use super::text_input::{type_beside, wider};
+use super::text_input::{is_bytes, type_beside, wider};
 use super::{array_elements, case_marks, chosen_items, element_marks};
 
 /// The beginnings of the operators of marks, which no client's text can write.
@@ -149,7 +153,11 @@ pub(super) fn planned(raw: &RawBinaryExpr, schema: &dyn ExprSchema) -> Result<Op
         _ => return Ok(None),
     };
     let array = match (is_all, op) {
-        (false, Operator::Eq) | (true, Operator::NotEq) => raw.right.clone(),
+        (false, Operator::Eq) | (true, Operator::NotEq)
+            if !is_sought_as_typed(&raw.left, schema) =>
+        {
+            raw.right.clone()
+        }
         _ => array_beside(&raw.right, &raw.left, schema),
     };
     let (value, array) = alike(&raw.left, &array, schema);
@@ -164,11 +172,30 @@ pub(super) fn planned(raw: &RawBinaryExpr, schema: &dyn ExprSchema) -> Result<Op
     Ok(Some(planned))
 }
 
+/// Whether a value is looked for by its key, or as bytes: of either there is none in an array without a type.
+fn is_sought_as_typed(value: &Planned, schema: &dyn ExprSchema) -> bool {
+    value.to_field(schema).is_ok_and(|(_, field)| {
+        let data_type = field.data_type();
+        is_bytes(data_type) || is_interval(data_type) || is_jsonb(&field)
+    })
+}
+
+fn is_jsonb(field: &Field) -> bool {
+    JsonKind::of(field) == Some(JsonKind::Jsonb)
+}
+
 /// A parameter without a type as an array of what stands beside it, since there is no least element of an array without one.
 fn array_beside(array: &Planned, value: &Planned, schema: &dyn ExprSchema) -> Planned {
-    match (array, value.get_type(schema)) {
-        (Planned::Placeholder(open), Ok(element)) if open.field.is_none() && !element.is_null() => {
-            let field = Field::new("value", DataType::new_list(element, true), true);
+    match (array, value.to_field(schema)) {
+        (Planned::Placeholder(open), Ok((_, element)))
+            if open.field.is_none() && !element.data_type().is_null() =>
+        {
+            let list = DataType::new_list(element.data_type().clone(), true);
+            let marks = match is_jsonb(&element) {
+                true => JsonKind::Jsonb.marks(),
+                false => HashMap::new(),
+            };
+            let field = Field::new("value", list, true).with_metadata(marks);
             let id = open.id.clone();
             Planned::Placeholder(Placeholder::new_with_field(id, Some(Arc::new(field))))
         }
@@ -234,6 +261,26 @@ fn with_all(value: Planned, op: Operator, array: Planned) -> Result<Planned> {
         .when(fails, lit(false))
         .when(has_nulls, unknown())
         .otherwise(lit(true))
+}
+
+/// A text without a type as an array of what stands beside it: of texts, if that has no type either.
+pub(super) fn read_array(array: &Planned, value: &Planned, schema: &dyn ExprSchema) -> Planned {
+    let decimal = decimal_literal(value);
+    let element = decimal.as_ref().unwrap_or(value).to_field(schema);
+    let (Some(text), Ok((_, element))) = (text_of(array), element) else {
+        return array.clone();
+    };
+    let of_element = match element.data_type() {
+        known if known.is_nested() => return array.clone(),
+        known if known.is_string() || known.is_null() => &DataType::Utf8,
+        known => known,
+    };
+    let list = DataType::new_list(of_element.clone(), true);
+    let field = Field::new("value", list, true).with_metadata(element.metadata().clone());
+    match read_beside(&field, array) {
+        Some(read) => read,
+        None => cast(array, type_beside(text, field.data_type())),
+    }
 }
 
 /// A value and an array whose elements are of its type; as they are where the planner finds one, or a parameter has none yet.

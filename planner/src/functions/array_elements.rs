@@ -2,7 +2,7 @@
 //!
 //! In: a statement in its last form before it is planned, in which such calls become operators, as comparisons with arrays do
 //! (`array_comparisons`), so that the planner of operators is told the types of both; out: the planner's own functions, with
-//! casts where PostgreSQL finds a common type.
+//! casts where PostgreSQL finds a common type. A text without a type is an array of what stands beside it.
 
 use datafusion::common::ExprSchema;
 use datafusion::functions::core::coalesce;
@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments,
 };
 
-use super::array_comparisons::alike;
+use super::array_comparisons::{alike, read_array};
 use super::json::kept;
 use super::syntax::function_name;
 
@@ -62,11 +62,14 @@ pub(super) fn planned(
         return None;
     };
     let name = mark.strip_prefix(MARK)?;
+    let (array, value) = match name {
+        PREPEND => (&raw.right, &raw.left),
+        _ => (&raw.left, &raw.right),
+    };
+    let (value, array) = alike(value, &read_array(array, value, schema), schema);
     if name == PREPEND {
-        let (value, array) = alike(&raw.left, &raw.right, schema);
         return Some(kept(array_prepend_udf()).call(vec![value, array]));
     }
-    let (value, array) = alike(&raw.right, &raw.left, schema);
     let args = vec![array, value];
     Some(match name {
         APPEND => kept(array_append_udf()).call(args),

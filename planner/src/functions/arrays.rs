@@ -232,12 +232,17 @@ fn array_fill(call: &Call<'_>) -> Result<ArrayRef> {
     let mut places = Vec::new();
     let mut lengths = Vec::new();
     for row in 0..call.n_rows {
+        if sizes.is_null(row) {
+            let message = "dimension array or low bound array cannot be null";
+            return Err(failure("22004", message));
+        }
         let dimensions = cast(&sizes.value(row), &DataType::Int64)?;
         let dimensions = dimensions.as_primitive::<datafusion::arrow::datatypes::Int64Type>();
         let n = match dimensions.iter().collect::<Vec<_>>().as_slice() {
             [Some(n)] if (0..=MAX_FILLED).contains(n) => *n as usize,
             [Some(_)] => return Err(failure("54000", "array size exceeds the maximum allowed")),
-            [None] | [] => return Err(failure("22004", "dimension values cannot be null")),
+            [] => 0,
+            [None] => return Err(failure("22004", "dimension values cannot be null")),
             _ => {
                 let message = "array_fill of more than one dimension is not supported";
                 return Err(failure("0A000", message));

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{EnumType, JsonKind, is_uuid, marked_element, type_name};
+use auspex_storage::{BitKind, EnumType, JsonKind, is_uuid, marked_element, type_name};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
@@ -46,6 +46,24 @@ const ASSIGNMENT_CASTS: &[(&[&str], &[&str])] = &[
     (&[TEXT], &["json", "jsonb", "uuid"]),
 ];
 
+/// The types that Arrow has, too. Arrays of texts may be of any other: a CASE or an aggregate loses what marks their elements.
+const OF_ARROW: [&str; 14] = [
+    "smallint",
+    "integer",
+    "bigint",
+    "real",
+    "double precision",
+    "numeric",
+    "boolean",
+    "bytea",
+    "date",
+    TIME,
+    TIMESTAMP,
+    TIMESTAMPTZ,
+    "interval",
+    "record",
+];
+
 /// PostgreSQL's name of the type of a column or value.
 pub(crate) fn type_of(field: &Field) -> String {
     if let DataType::List(item) = field.data_type() {
@@ -59,7 +77,10 @@ pub(crate) fn type_of(field: &Field) -> String {
         None if is_uuid(field) => "uuid".to_owned(),
         None => match EnumType::of(field) {
             Some(known) => known.name,
-            None => type_name(field.data_type()),
+            None => match BitKind::of(field) {
+                Some(kind) => kind.name().to_owned(),
+                None => type_name(field.data_type()),
+            },
         },
     }
 }
@@ -67,7 +88,7 @@ pub(crate) fn type_of(field: &Field) -> String {
 /// Whether a column of a type takes values of another.
 fn is_assignable(found: &str, wanted: &str) -> bool {
     if let (Some(found), Some(wanted)) = (found.strip_suffix("[]"), wanted.strip_suffix("[]")) {
-        return is_assignable(found, wanted);
+        return is_assignable(found, wanted) || found == TEXT && !OF_ARROW.contains(&wanted);
     }
     let is_cast = |(from, to): &(&[&str], &[&str])| from.contains(&found) && to.contains(&wanted);
     found == wanted || wanted == TEXT || found == "unknown" || ASSIGNMENT_CASTS.iter().any(is_cast)
@@ -108,6 +129,11 @@ pub(super) fn function() -> ScalarUDF {
     })
 }
 
+/// Whether a value looks like a text, or an array of texts.
+fn is_of_texts(value: &Field) -> bool {
+    value.data_type().is_string() || marked_element(value).is_some()
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct AssignedValue {
     signature: Signature,
@@ -133,9 +159,7 @@ impl ScalarUDFImpl for AssignedValue {
             _ => None,
         };
         // A CASE that looks like a text may be none when all its branches are known.
-        if let (Some(column), Some(wanted), false) =
-            (text(1), text(2), found.data_type().is_string())
-        {
+        if let (Some(column), Some(wanted), false) = (text(1), text(2), is_of_texts(&found)) {
             check_assignment(column, wanted, &found)?;
         }
         Ok(found)
@@ -171,6 +195,7 @@ mod tests {
             ("integer[]", "bigint[]"),
             ("unknown", "date"),
             ("unknown[]", "date[]"),
+            ("text[]", "mood[]"),
         ] {
             assert!(is_assignable(found, wanted), "{found} to {wanted}");
         }
@@ -186,6 +211,9 @@ mod tests {
             ("integer", "uuid"),
             ("integer[]", "date[]"),
             ("integer", "integer[]"),
+            (TEXT, "text[]"),
+            (TEXT, "mood"),
+            ("text[]", "date[]"),
             ("bytea", "integer"),
         ] {
             assert!(!is_assignable(found, wanted), "{found} to {wanted}");

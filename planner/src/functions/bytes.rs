@@ -1,7 +1,7 @@
 //! Single bytes and bits of a `bytea`: `get_byte`, `set_byte`, `get_bit`, `set_bit`, `bit_count`.
 //!
 //! In: bytes, a place from 0 and a new value; out: the byte or bit there, or the bytes with another one there. Bits count from the
-//! lowest of the first byte.
+//! lowest of the first byte. Those of bit strings are in `bits`.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::datatypes::DataType;
 use datafusion::error::Result;
 
+use super::bits;
 use super::call::{Call, Function, failure, function};
 use super::text_input;
 
@@ -43,7 +44,8 @@ pub(super) fn functions() -> Vec<Function> {
                 }
                 Ok(())
             })
-        }),
+        })
+        .returning(|args| Ok(bits::changed_field(args))),
     ]
 }
 

@@ -13,6 +13,7 @@ use datafusion::logical_expr::{Expr as Planned, ExprSchemable as _};
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Value};
 
 use super::json::{read_marked, remarked};
+use super::unknown::is_unknown;
 
 /// The operator of a mark, which no client's text can write.
 const MARK: &str = "\u{1e}case";
@@ -38,28 +39,28 @@ pub(super) fn planned(raw: &RawBinaryExpr, schema: &dyn ExprSchema) -> Option<Pl
     })
 }
 
-/// A CASE whose branches are all json, or all uuids, is of that type; texts without a type among them are read as it. Those of
-/// enums are texts.
+/// A CASE whose branches are all json, or all uuids, is of that type; texts and parameters without a type among them are read
+/// as it. Those of enums are texts.
 pub(crate) fn with_mark(mut case: Case, seen: &dyn ExprSchema) -> Planned {
     let Some(mark) = common_mark(&case, seen) else {
         return Planned::Case(case);
     };
     let thens = case.when_then_expr.iter_mut().map(|(_, then)| then);
     for branch in thens.chain(&mut case.else_expr) {
-        if literal_text(branch).is_some() {
+        if is_open(branch) {
             **branch = read_marked(&mark, std::mem::take(branch.as_mut()));
         }
     }
     remarked(&mark, Planned::Case(case))
 }
 
-/// The mark that all branches have which are neither NULL nor texts without a type; `None`: they have none, or several.
+/// The mark that all branches have which are neither NULL nor without a type; `None`: they have none, or several.
 fn common_mark(case: &Case, seen: &dyn ExprSchema) -> Option<FieldRef> {
     let is_null =
         |branch: &Planned| matches!(branch, Planned::Literal(value, _) if value.is_null());
     let thens = case.when_then_expr.iter().map(|(_, then)| then.as_ref());
     let branches = thens.chain(case.else_expr.as_deref());
-    let typed = branches.filter(|branch| !is_null(branch) && literal_text(branch).is_none());
+    let typed = branches.filter(|branch| !is_null(branch) && !is_open(branch));
     let fields = typed.map(|branch| branch.to_field(seen).ok().map(|(_, field)| field));
     let fields = fields.collect::<Option<Vec<FieldRef>>>()?;
     let first = fields.first()?;
@@ -67,6 +68,11 @@ fn common_mark(case: &Case, seen: &dyn ExprSchema) -> Option<FieldRef> {
     let is_of_values = first.data_type().is_string() && EnumType::of(first).is_none();
     let is_one = fields.iter().all(|field| marks_of(field) == mark);
     (is_of_values && !mark.is_empty() && is_one).then(|| FieldRef::clone(first))
+}
+
+/// Whether a branch has no type yet.
+fn is_open(branch: &Planned) -> bool {
+    literal_text(branch).is_some() || is_unknown(branch)
 }
 
 /// The text of a literal without a type.

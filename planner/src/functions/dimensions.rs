@@ -5,20 +5,18 @@
 
 use std::sync::Arc;
 
+use auspex_storage::marks_of;
 use datafusion::arrow::array::{
     Array as _, ArrayRef, AsArray as _, ListArray, StringArray, UInt64Array,
 };
 use datafusion::arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use datafusion::arrow::compute::{cast, take};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, internal_err};
-use datafusion::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
-use datafusion::logical_expr::{Cast, Expr, ExprSchemable as _};
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable as _, ReturnFieldArgs};
 
-use super::call::{Call, Function, failure, function_of};
+use super::call::{Call, Function, failure, function};
 use crate::error::Error;
 
 /// The name of the function that leaves one dimension.
@@ -26,14 +24,20 @@ pub(super) const FLAT: &str = "array_flat";
 
 /// The functions of this family.
 pub(super) fn functions() -> Vec<Function> {
-    let returns = |types: &[DataType]| {
-        let (element, n) = parts(&types[0]);
-        match n {
-            0 => Err(failure("42804", "an array is expected")),
-            _ => Ok(list(element.clone())),
-        }
+    let returns = |args: &ReturnFieldArgs| {
+        let array = &args.arg_fields[0];
+        let data_type = match parts(array.data_type()) {
+            // A NULL or a parameter whose type is not known yet.
+            (DataType::Null, 0) => DataType::Null,
+            (_, 0) => return Err(failure("42804", "an array is expected")),
+            (element, _) => list(element.clone()),
+        };
+        // What tells of texts that they are json is told of arrays of them, too.
+        let marks = marks_of(array);
+        Ok(Field::new("value", data_type, true).with_metadata(marks))
     };
-    vec![function_of(FLAT, &[1], returns, flat)]
+    let of_any = function(FLAT, &[1], DataType::Null, flat);
+    vec![of_any.returning(returns)]
 }
 
 fn list(item: DataType) -> DataType {
@@ -158,7 +162,11 @@ fn flat(call: &Call<'_>) -> Result<ArrayRef> {
         let nulls = outer.nulls().cloned();
         array = Arc::new(ListArray::try_new(item, offsets, items, nulls)?);
     }
-    Ok(array)
+    // The elements of a stored array may have another name.
+    match parts(array.data_type()) {
+        (element, 1) => Ok(cast(&array, &list(element.clone()))?),
+        _ => Ok(array),
+    }
 }
 
 /// The error that an array has fewer dimensions than its place.
@@ -171,48 +179,32 @@ fn too_few(n_found: usize, n_wanted: usize) -> DataFusionError {
 }
 
 /// Keeps the dimensions of arrays that a statement casts. Casts that the planner adds later are what it says.
-#[derive(Debug)]
-pub(super) struct KeepDimensions;
-
-impl FunctionRewrite for KeepDimensions {
-    fn name(&self) -> &str {
-        "keep_dimensions"
+pub(super) fn keep_dimensions(cast: &Cast, schema: &DFSchema) -> Result<Option<Expr>> {
+    let (element, n_wanted) = parts(cast.field.data_type());
+    if n_wanted == 0 {
+        return Ok(None);
     }
-
-    fn rewrite(
-        &self,
-        expr: Expr,
-        schema: &DFSchema,
-        _: &ConfigOptions,
-    ) -> Result<Transformed<Expr>> {
-        let Expr::Cast(cast) = &expr else {
-            return Ok(Transformed::no(expr));
-        };
-        let (element, n_wanted) = parts(cast.field.data_type());
-        if n_wanted == 0 {
-            return Ok(Transformed::no(expr));
-        }
-        let Ok(found) = cast.expr.get_type(schema) else {
-            return Ok(Transformed::no(expr));
-        };
-        let (inner, n_found) = parts(&found);
-        if n_found == 0 || n_found == n_wanted || inner.is_null() {
-            return Ok(Transformed::no(expr));
-        }
-        // The planner's cast would put each element into an array of its own.
-        if n_found < n_wanted {
-            return Err(too_few(n_found, n_wanted));
-        }
-        let data_type = (0..n_found).fold(element.clone(), |item, _| list(item));
-        let field = cast.field.as_ref().clone().with_data_type(data_type);
-        let cast = Cast::new_from_field(cast.expr.clone(), Arc::new(field));
-        Ok(Transformed::yes(Expr::Cast(cast)))
+    let Ok(found) = cast.expr.get_type(schema) else {
+        return Ok(None);
+    };
+    let (inner, n_found) = parts(&found);
+    if n_found == 0 || n_found == n_wanted || inner.is_null() {
+        return Ok(None);
     }
+    // The planner's cast would put each element into an array of its own.
+    if n_found < n_wanted {
+        return Err(too_few(n_found, n_wanted));
+    }
+    let data_type = in_place_of(&found, element);
+    let field = cast.field.as_ref().clone().with_data_type(data_type);
+    let cast = Cast::new_from_field(cast.expr.clone(), Arc::new(field));
+    Ok(Some(Expr::Cast(cast)))
 }
 
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::array::Int32Array;
+    use datafusion::config::ConfigOptions;
 
     use super::*;
 

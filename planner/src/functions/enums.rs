@@ -248,7 +248,7 @@ pub(crate) fn enum_type_name(known: &EnumType) -> ast::DataType {
 }
 
 /// The enum that such a type is.
-pub(super) fn enum_of_type(data_type: &ast::DataType) -> Option<EnumType> {
+pub(crate) fn enum_of_type(data_type: &ast::DataType) -> Option<EnumType> {
     let ast::DataType::Custom(_, modifiers) = data_type else {
         return None;
     };

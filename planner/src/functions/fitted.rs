@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{EnumType, JsonKind, TextLimit, clock_digits, is_uuid, marked_element};
+use auspex_storage::{
+    BitKind, EnumType, JsonKind, TextLimit, clock_digits, is_uuid, marked_element,
+};
 use chrono::DateTime;
 use datafusion::arrow::array::timezone::Tz;
 use datafusion::arrow::array::{
@@ -134,9 +136,10 @@ fn on_client_clock(cast: &Cast, zone: &str, schema: &DFSchema) -> Option<Expr> {
         (DataType::Timestamp(_, None) | DataType::Date32, DataType::Timestamp(_, Some(_))) => {
             ("at_moment", Step::Moment)
         }
-        (DataType::Timestamp(_, Some(_)), DataType::Timestamp(_, None) | DataType::Date32) => {
-            ("on_clock", Step::Clock)
-        }
+        (
+            DataType::Timestamp(_, Some(_)),
+            DataType::Timestamp(_, None) | DataType::Date32 | DataType::Time64(_),
+        ) => ("on_clock", Step::Clock),
         _ => return None,
     };
     let args = vec![cast.expr.as_ref().clone(), lit(zone)];
@@ -216,7 +219,7 @@ pub(crate) fn assigned(value: Expr, column: &Field, schema: &dyn ExprSchema) -> 
     })
 }
 
-/// A text beside a value of json, uuid or an enum, or an array of these, as such a value; `None`: the field holds others.
+/// A text beside a value of json, uuid, bits or an enum, or an array of these, as such a value; `None`: the field holds others.
 pub(crate) fn read_beside(field: &Field, text: &Expr) -> Option<Expr> {
     let element = marked_element(field);
     let marked = element.as_ref().unwrap_or(field);
@@ -227,7 +230,10 @@ pub(crate) fn read_beside(field: &Field, text: &Expr) -> Option<Expr> {
     match JsonKind::of(marked) {
         Some(kind) => Some(super::json::read_as(kind, value)),
         None if is_uuid(marked) => Some(super::uuid::read(value)),
-        None => EnumType::of(marked).map(|known| super::enums::read(value, &known)),
+        None => match EnumType::of(marked) {
+            Some(known) => Some(super::enums::read(value, &known)),
+            None => BitKind::of(field).map(|kind| super::bits::read(value, kind)),
+        },
     }
 }
 

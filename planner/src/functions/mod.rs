@@ -1,10 +1,10 @@
 //! PostgreSQL's functions and operators that the planner lacks, or gives another meaning.
 //!
 //! In: a session's context; out: the same with the functions of each family. Code map: `call` describes
-//! a function; `moment`, `now`, `interval`, `clock_sums`, `day_sums`, `truncation`, `precision`, `template`, `template_letters`, `number_template` and `to_char` are about time and
-//! its text; `math`, `rounding`, `series`, `bytes`, `of_bytes`, `strings`, `regexps`, `similar`, `arrays`, `array_parts`, `dimensions`, `json`, `uuid`, `enums` what their names say; `aggregates`, `array_agg`, `string_agg`, `sums`, `averages` and `interval_totals` look at whole groups, `sliding` at frames of windows, `shifts` at other rows of a window;
+//! a function; `moment`, `overlaps`, `now`, `interval`, `clock_sums`, `day_sums`, `truncation`, `bins`, `precision`, `template`, `template_letters`, `number_template` and `to_char` are about time and
+//! its text; `math`, `rounding`, `series`, `bytes`, `bits`, `of_bytes`, `strings`, `regexps`, `similar`, `arrays`, `array_parts`, `joined_arrays`, `null_arrays`, `dimensions`, `json`, `uuid`, `enums` what their names say; `aggregates`, `array_agg`, `string_agg`, `sums`, `averages` and `interval_totals` look at whole groups, `sliding` at frames of windows, `shifts` at other rows of a window;
 //! `googlesql` has those of BigQuery; `operators` and `checked` plan operators, `order_keys` are what values are compared by, `extreme_arguments` choose by them, `literals` types numbers; `fitted` prepares what is cast, `decimals` numbers for numerics, `rows_by_place` rows for structs, `assigned_value` marks it,
-//! `quantified` compares with all rows of a subquery, `array_comparisons` with the elements of arrays, `chosen_items` with those of lists, `case_marks` tells what CASE is of, `cast_keys` keeps keys of groups apart, `query_keys` makes values of those with subqueries, `element_marks` what elements are of, `bare_fields` what names mean beside elements, `beside_days` reads moments beside branches, `pattern_lists` with all patterns of an array; `row_bucket` divides rows that come in no order; `set_key` hides what is known of a key of groups; `server_side` waits; `long_chains` refuses operators that would be planned for minutes; `syntax` spells a
+//! `quantified` compares with all rows of a subquery, `array_comparisons` with the elements of arrays, `chosen_items` with those of lists, `case_marks` tells what CASE is of, `cast_rules` are about casts wherever they stand, `truth` about those of numbers to truth values, `cast_keys` keeps keys of groups apart, `query_keys` makes values of those with subqueries, `element_marks` what elements are of, `bare_fields` what names mean beside elements, `beside_days` reads moments beside branches, `pattern_lists` with all patterns of an array; `row_bucket` divides rows that come in no order; `set_key` hides what is known of a key of groups; `server_side` waits; `long_chains` refuses operators that would be planned for minutes; `syntax` spells a
 //! statement anew before it is planned, `types` names its types. Functions about catalogs, and those that write
 //! values as the wire does (`format`, `to_json`), are the server's.
 
@@ -18,10 +18,13 @@ mod assigned_value;
 mod averages;
 mod bare_fields;
 mod beside_days;
+mod bins;
+mod bits;
 mod bytes;
 mod call;
 mod case_marks;
 mod cast_keys;
+mod cast_rules;
 mod checked;
 mod chosen_items;
 mod clock_sums;
@@ -37,16 +40,19 @@ mod fitted;
 mod googlesql;
 mod interval;
 mod interval_totals;
+mod joined_arrays;
 mod json;
 mod literals;
 mod long_chains;
 mod math;
 mod moment;
 mod now;
+mod null_arrays;
 mod number_template;
 mod of_bytes;
 mod operators;
 mod order_keys;
+mod overlaps;
 mod pattern_lists;
 mod percentiles;
 mod precision;
@@ -75,6 +81,7 @@ mod text_input;
 mod text_limits;
 mod to_char;
 mod truncation;
+mod truth;
 mod types;
 mod unknown;
 mod uuid;
@@ -97,14 +104,16 @@ pub(crate) use assigned_value::{
 };
 pub(crate) use auspex_storage::type_name;
 pub(crate) use beside_days::{noted_day, with_moment};
+pub(crate) use bits::{READ as READ_BITS, READ_VARYING as READ_VARYING_BITS};
 pub(crate) use case_marks::{literal_text, with_mark};
 pub(crate) use cast_keys::{CAST_KEY, mark_cast_keys};
+use cast_rules::CastRules;
 pub(crate) use checked::{always_fits, chain_of_name, is_chain, whole_numbers};
 use dimensions::FLAT;
 pub(crate) use domains::{in_domain, spelt_in_domain};
 pub(crate) use enums::{
-    POSITION as ENUM_POSITION, READ as READ_ENUM, enum_of, enum_type_name, is_call as is_enum_call,
-    label_of, meant as enum_call,
+    POSITION as ENUM_POSITION, READ as READ_ENUM, enum_of, enum_of_type, enum_type_name,
+    is_call as is_enum_call, label_of, meant as enum_call,
 };
 pub(crate) use extreme_arguments::extreme_by_key;
 pub(crate) use fitted::{WHOLE as AS_WHOLE, assigned, read_beside};
@@ -123,11 +132,11 @@ pub(crate) use row_bucket::row_bucket;
 pub(crate) use rows_by_place::check_row_width;
 pub(crate) use series::SERIES;
 pub(crate) use set_key::set_key;
-pub(crate) use single_value::{only_value, single_value};
+pub(crate) use single_value::{MAYBE_VALUE, maybe_value, only_value, single_value};
 pub(crate) use sized::{Growth, growth};
 pub(crate) use syntax::{
-    call as function_call, change_own, elements_column, gives_rows, is_order_column, number_text,
-    record_member, refuse_wide, rewrite, unsupported_subquery,
+    call as function_call, change_own, each_own, elements_column, gives_rows, is_order_column,
+    number_text, record_document, record_member, refuse_wide, rewrite, unsupported_subquery,
 };
 pub use text_input::{
     ArrayItem, holds_numerics, numeric_in_full, numerics_in_full, read_text, read_texts,
@@ -142,6 +151,9 @@ pub(crate) use types::Types;
 pub(crate) use uuid::READ as READ_UUID;
 pub use uuid::uuid_text;
 
+/// A function of the planner, reaching further.
+type Reaching = fn(Arc<ScalarUDF>) -> ScalarUDF;
+
 /// Adds the functions and operators to a context.
 pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
     let mut functions: Vec<ScalarUDF> = Vec::new();
@@ -151,6 +163,7 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
     functions.push(server_side::pg_sleep());
     functions.push(json::whole_row());
     functions.push(only_value().as_ref().clone());
+    functions.push(maybe_value().as_ref().clone());
     functions.push(set_key::function());
     functions.extend(fitted::functions());
     functions.push(assigned_value::function());
@@ -174,13 +187,15 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
     for function in of_bytes::functions(&|name| state.scalar_functions().get(name).cloned()) {
         context.register_udf(function)?;
     }
-    let planned = context
-        .state()
-        .scalar_functions()
-        .get("date_trunc")
-        .cloned();
-    if let Some(planned) = planned {
-        context.register_udf(Arc::new(truncation::date_trunc(planned)))?;
+    let reaching: [(&str, Reaching); 2] = [
+        ("date_trunc", truncation::date_trunc),
+        ("date_bin", bins::date_bin),
+    ];
+    for (name, with_far_times) in reaching {
+        let planned = context.state().scalar_functions().get(name).cloned();
+        if let Some(planned) = planned {
+            context.register_udf(Arc::new(with_far_times(planned)))?;
+        }
     }
     let state = context.state();
     let known = |name: &str| state.scalar_functions().get(name).cloned();
@@ -193,15 +208,12 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
     for function in shifts::functions() {
         context.register_udwf(Arc::new(function))?;
     }
-    context.register_function_rewrite(Arc::new(dimensions::KeepDimensions))?;
     // Once before types are coerced, which single expressions see alone, and once after.
-    context.register_function_rewrite(Arc::new(json::ReadScalars))?;
-    context.register_function_rewrite(Arc::new(text_input::ReadTexts))?;
-    context.register_function_rewrite(Arc::new(json::WriteObjects))?;
-    context.register_function_rewrite(Arc::new(rows_by_place::RowsByPlace))?;
+    context.register_function_rewrite(Arc::new(bits::ReadBits))?;
+    context.register_function_rewrite(Arc::new(CastRules::WRITTEN))?;
     context.register_function_rewrite(Arc::new(fitted::ClientClock))?;
     let coerced = ApplyFunctionRewrites::new(vec![
-        Arc::new(text_input::ReadTexts),
+        Arc::new(CastRules::ADDED),
         Arc::new(fitted::ClientClock),
     ]);
     context.add_analyzer_rule(Arc::new(coerced));
@@ -213,7 +225,6 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
 fn all_aggregates() -> impl Iterator<Item = AggregateUDF> {
     aggregates::functions()
         .into_iter()
-        .chain(json::aggregates())
         .chain(googlesql::aggregates())
         .chain(extremes::functions())
         .chain(sliding::functions())
@@ -230,6 +241,7 @@ fn all_aggregates() -> impl Iterator<Item = AggregateUDF> {
 fn families() -> impl Iterator<Item = call::Function> {
     [
         moment::functions(),
+        overlaps::functions(),
         interval::functions(),
         clock_sums::functions(),
         day_sums::functions(),
@@ -241,6 +253,7 @@ fn families() -> impl Iterator<Item = call::Function> {
         similar::functions(),
         arrays::functions(),
         array_parts::functions(),
+        joined_arrays::functions(),
         json::functions(),
         googlesql::functions(),
         quantified::functions(),
@@ -254,6 +267,7 @@ fn families() -> impl Iterator<Item = call::Function> {
         dimensions::functions(),
         series::functions(),
         bytes::functions(),
+        bits::functions(),
         text_limits::functions(),
     ]
     .into_iter()
@@ -264,6 +278,7 @@ fn families() -> impl Iterator<Item = call::Function> {
 pub(crate) fn first_planners() -> Vec<Arc<dyn ExprPlanner>> {
     let functions = arrays::functions()
         .into_iter()
+        .chain(joined_arrays::functions())
         .map(|function| function.build());
     let functions = functions.map(Arc::new).collect();
     vec![

@@ -111,7 +111,6 @@ pub(super) fn functions() -> Vec<Function> {
         rounder(),
         function("pg_extract", &[2], DataType::Float64, extract).stable(),
         function("moments_apart", &[2], INTERVAL, apart).stable(),
-        function("overlaps", &[4], DataType::Boolean, overlaps).stable(),
     ]
 }
 
@@ -470,24 +469,4 @@ fn extract_of_day(call: &Call<'_>, fields: &StringArray) -> Result<ArrayRef> {
     };
     let values = fields.iter().zip(micros).map(of_row);
     Ok(Arc::new(values.collect::<Result<Float64Array>>()?))
-}
-
-/// Whether two periods overlap, each of two moments in any order; ends do not count.
-fn overlaps(call: &Call<'_>) -> Result<ArrayRef> {
-    let columns: Vec<_> = (0..4)
-        .map(|idx| moments(call, idx))
-        .collect::<Result<_>>()?;
-    let of_row = |row: usize| {
-        let at = |idx: usize| columns[idx][row].map(|moment| moment.local);
-        let period = |from: NaiveDateTime, to: NaiveDateTime| (from.min(to), from.max(to));
-        let (first, second) = (period(at(0)?, at(1)?), period(at(2)?, at(3)?));
-        // A period of one moment is that moment.
-        let holds = |(from, to): (NaiveDateTime, NaiveDateTime), start: NaiveDateTime| {
-            from <= start && (start < to || from == to && start == from)
-        };
-        Some(holds(first, second.0) || holds(second, first.0))
-    };
-    Ok(Arc::new(
-        (0..call.n_rows).map(of_row).collect::<BooleanArray>(),
-    ))
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use auspex_storage::BitKind;
 use datafusion::arrow::array::{Array as _, ArrayRef, BinaryArray, Int32Array};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::error::Result;
@@ -16,7 +17,7 @@ use datafusion::logical_expr::{
 };
 
 use super::bytes::bytes_of;
-use super::call::{Call, Function, failure, function, no_function};
+use super::call::{Call, Function, failure, function, function_of, no_function};
 
 /// What the functions do to bytes, under the planner's names.
 fn own() -> Vec<Function> {
@@ -42,6 +43,45 @@ pub(super) fn functions(known: &dyn Fn(&str) -> Option<Arc<ScalarUDF>>) -> Vec<A
     let own = own().into_iter().map(Function::build);
     let both = own.filter_map(|own| Some(of_both(known(own.name())?, own)));
     both.collect()
+}
+
+/// `substring(x FROM $1)` and `substring(x FROM $1 FOR $2)`: patterns of a text, places of bytes, as the plan alone tells.
+pub(super) fn part_of(
+    name: &'static str,
+    arities: &'static [usize],
+    of_text: fn(&Call<'_>) -> Result<ArrayRef>,
+) -> Function {
+    let returns = |types: &[DataType]| {
+        Ok(match types.first().is_some_and(is_binary) {
+            true => DataType::Binary,
+            false => DataType::Utf8,
+        })
+    };
+    function_of(name, arities, returns, move |call| {
+        if !is_binary(call.arg(0)?.data_type()) {
+            return of_text(call);
+        }
+        for idx in 1..call.args.len() {
+            check_numbers(call, idx)?;
+        }
+        substr(call)
+    })
+}
+
+/// Fails where a literal is no number.
+fn check_numbers(call: &Call<'_>, idx: usize) -> Result<()> {
+    if !call.arg(idx)?.data_type().is_string() {
+        return Ok(());
+    }
+    let texts = call.texts(idx)?;
+    let is_other = |text: &&str| text.trim().parse::<i64>().is_err();
+    match texts.iter().flatten().find(is_other) {
+        Some(text) => {
+            let message = format!("invalid input syntax for type integer: \"{text}\"");
+            Err(failure("22P02", message))
+        }
+        None => Ok(()),
+    }
 }
 
 fn of_both(inner: Arc<ScalarUDF>, own: ScalarUDF) -> Arc<ScalarUDF> {
@@ -165,8 +205,15 @@ impl ScalarUDFImpl for OfBytes {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        let first = args.arg_fields.first().map(|field| field.data_type());
-        self.of(first).return_field_from_args(args)
+        let first = args.arg_fields.first();
+        let bits = first.and_then(|field| BitKind::of(field));
+        let first = first.map(|field| field.data_type());
+        let field = self.of(first).return_field_from_args(args)?;
+        let keeps_bits = ["overlay", "substr"].contains(&self.name());
+        Ok(match bits.filter(|_| keeps_bits) {
+            Some(bits) => Arc::new(field.as_ref().clone().with_metadata(bits.marks())),
+            None => field,
+        })
     }
 
     fn documentation(&self) -> Option<&Documentation> {

@@ -11,7 +11,7 @@ use datafusion::common::utils::list_ndims;
 use datafusion::common::{DFSchema, ExprSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::functions_nested::array_has::{array_has_all_udf, array_has_any_udf};
-use datafusion::functions_nested::concat::array_concat_udf;
+use datafusion::functions_nested::concat::{array_append_udf, array_concat_udf, array_prepend_udf};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
     BinaryExpr, Cast, Expr, ExprSchemable as _, Operator, ScalarUDF, binary_expr, lit, when,
@@ -20,12 +20,12 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::checked::Checked;
 use super::interval::is_interval;
-use super::json::{JSONB_ITEM, JSONB_ITEM_TEXT, kept};
+use super::json::{JSONB_ITEM, JSONB_ITEM_TEXT, kept, read_as};
 use super::literals;
 use super::moment::{TIMESTAMP, is_time, timestamptz};
 use super::{
-    array_comparisons, array_elements, bare_fields, case_marks, cast_keys, day_sums, element_marks,
-    order_keys, quotients, unknown,
+    array_comparisons, array_elements, bare_fields, bits, case_marks, cast_keys, day_sums,
+    element_marks, joined_arrays, order_keys, quotients, unknown,
 };
 
 /// Plans operators.
@@ -53,20 +53,12 @@ impl ExprPlanner for Lists {
             return Ok(PlannerResult::Original(raw));
         }
         unknown::resolve(&mut raw, schema);
+        if may_join {
+            return Ok(self.0.joined(raw, schema));
+        }
         let is_list = |expr: &Expr| matches!(expr.get_type(schema), Ok(DataType::List(_)));
         if !is_list(&raw.left) || !is_list(&raw.right) {
             return Ok(PlannerResult::Original(raw));
-        }
-        if may_join {
-            let n_dimensions = |expr: &Expr| expr.get_type(schema).map(|list| list_ndims(&list));
-            let are_alike = n_dimensions(&raw.left)? == n_dimensions(&raw.right)?;
-            return Ok(match are_alike {
-                true => {
-                    let joined = kept(array_concat_udf()).call(vec![raw.left, raw.right]);
-                    PlannerResult::Planned(joined)
-                }
-                false => PlannerResult::Original(raw),
-            });
         }
         let operands = [&raw.left, &raw.right];
         let keys = order_keys::keys_of(&operands, order_keys::Key::of_equality, schema)?;
@@ -91,9 +83,31 @@ impl Operators {
         Operators { functions }
     }
 
+    fn function(&self, name: &str) -> Option<&Arc<ScalarUDF>> {
+        self.functions.iter().find(|known| known.name() == name)
+    }
+
     fn call(&self, name: &str, args: Vec<Expr>) -> Option<Expr> {
-        let function = self.functions.iter().find(|known| known.name() == name)?;
-        Some(function.call(args))
+        Some(self.function(name)?.call(args))
+    }
+
+    /// `a || b` of arrays, or of an array and an element.
+    fn joined(&self, raw: RawBinaryExpr, schema: &DFSchema) -> PlannerResult<RawBinaryExpr> {
+        let [left, right] = [&raw.left, &raw.right].map(|expr| expr.get_type(schema).ok());
+        if let (Some(left), Some(right)) = (&left, &right)
+            && joined_arrays::is_joined(left, right)
+            && let Some(function) = self.function(joined_arrays::ARRAY_JOINED)
+        {
+            return PlannerResult::Planned(function.call(vec![raw.left, raw.right]));
+        }
+        let n_dimensions = |found: Option<DataType>| found.map_or(0, |found| list_ndims(&found));
+        let function = match (n_dimensions(left), n_dimensions(right)) {
+            (0, 0) => return PlannerResult::Original(raw),
+            (left, right) if left == right => array_concat_udf(),
+            (left, right) if left > right => array_append_udf(),
+            _ => array_prepend_udf(),
+        };
+        PlannerResult::Planned(kept(function).call(vec![raw.left, raw.right]))
     }
 
     /// Quotients of decimals, and products that the planner would give too many digits.
@@ -189,6 +203,17 @@ impl Operators {
             }
             _ => None,
         }
+    }
+
+    /// `'[1]' || document`: what has no type is a document before one.
+    fn merged_behind(&self, raw: &RawBinaryExpr, schema: &dyn ExprSchema) -> Option<Expr> {
+        let is_open = raw.op == BinaryOperator::StringConcat && unknown::is_unknown(&raw.left);
+        // A chain of texts is no document, and would be asked for its type again and again.
+        if !is_open || Checked::type_of(&raw.right).is_some() || !is_jsonb(&raw.right, schema) {
+            return None;
+        }
+        let document = read_as(JsonKind::Jsonb, raw.left.clone());
+        self.call("json_merged", vec![document, raw.right.clone()])
     }
 
     fn planned(
@@ -482,8 +507,20 @@ fn remainder(raw: &RawBinaryExpr, left: &DataType, right: &DataType) -> Option<E
             true => Some(expr.clone()),
             false => decimal_literal(expr),
         };
-    let (left, right) = (exact(&raw.left, left)?, exact(&raw.right, right)?);
-    Some(binary_expr(left, Operator::Modulo, right))
+    let operands = [exact(&raw.left, left)?, exact(&raw.right, right)?];
+    let has_digits = |(expr, data_type): (&Expr, &DataType)| match expr {
+        Expr::Literal(ScalarValue::Decimal128(_, _, scale), _) => *scale > unknown::DIGITS,
+        _ => quotients::scale_of(data_type) > unknown::DIGITS,
+    };
+    let is_wide = operands.iter().zip([left, right]).any(has_digits);
+    let is_numeric = [left, right].contains(&&unknown::NUMERIC);
+    let [left, right] = operands;
+    let remainder = binary_expr(left, Operator::Modulo, right);
+    Some(match is_numeric && !is_wide {
+        // With fewer digits before the point it would be no numeric whose digits are those of each value.
+        true => Expr::Cast(Cast::new(Box::new(remainder), unknown::NUMERIC)),
+        false => remainder,
+    })
 }
 
 /// The decimal number that a number with a fraction is written as.
@@ -530,6 +567,9 @@ impl ExprPlanner for Operators {
         if let Some(call) = array_elements::planned(&raw, schema, without_nulls) {
             return Ok(PlannerResult::Planned(call));
         }
+        if let Some(expr) = bits::planned(&raw, schema)? {
+            return Ok(PlannerResult::Planned(expr));
+        }
         if !is_ours(&raw.op) {
             return Ok(PlannerResult::Original(raw));
         }
@@ -543,6 +583,9 @@ impl ExprPlanner for Operators {
             && let Some(expr) = order_keys::compared(&raw.left, op, &raw.right, schema)?
         {
             return Ok(PlannerResult::Planned(expr));
+        }
+        if let Some(merged) = self.merged_behind(&raw, schema) {
+            return Ok(PlannerResult::Planned(merged));
         }
         // A parameter has no type yet: the planner infers it from the operator.
         let (Some(left), Some(right)) = (type_of(&raw.left, schema), type_of(&raw.right, schema))

@@ -4,16 +4,14 @@
 //! PostgreSQL casts rows. Structs whose fields have names are cast by these, which is the planner's own way.
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
-use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ExprSchema};
-use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::functions::core::{get_field, named_struct};
 use datafusion::logical_expr::expr::{Case, ScalarFunction};
-use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
-use datafusion::logical_expr::{Expr, ExprSchemable as _, lit};
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable as _, lit};
 use datafusion::sql::sqlparser::ast;
 
+use super::cast_rules::cast_of;
 use super::fitted::assigned;
 use super::syntax::row_fields;
 use crate::commands::declared_type;
@@ -23,33 +21,12 @@ use crate::error::Error;
 const ROW: &str = "struct";
 
 /// Puts structs in the place of rows that are cast to them.
-#[derive(Debug)]
-pub(super) struct RowsByPlace;
-
-impl FunctionRewrite for RowsByPlace {
-    fn name(&self) -> &str {
-        "rows_by_place"
-    }
-
-    fn rewrite(
-        &self,
-        expr: Expr,
-        schema: &DFSchema,
-        _: &ConfigOptions,
-    ) -> Result<Transformed<Expr>> {
-        let Expr::Cast(cast) = &expr else {
-            return Ok(Transformed::no(expr));
-        };
-        let DataType::Struct(to) = cast.field.data_type() else {
-            return Ok(Transformed::no(expr));
-        };
-        let Some(row) = by_place(&cast.expr, to, schema)? else {
-            return Ok(Transformed::no(expr));
-        };
-        let mut cast = cast.clone();
-        *cast.expr = row;
-        Ok(Transformed::yes(Expr::Cast(cast)))
-    }
+pub(super) fn cast_by_place(cast: &Cast, schema: &DFSchema) -> Result<Option<Expr>> {
+    let DataType::Struct(to) = cast.field.data_type() else {
+        return Ok(None);
+    };
+    let row = by_place(&cast.expr, to, schema)?;
+    Ok(row.map(|row| cast_of(row, cast)))
 }
 
 /// A row as a struct with these fields; `None`: it is none, or its columns have names. Errors: 42846 if it has more

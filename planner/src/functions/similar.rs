@@ -11,6 +11,7 @@ use datafusion::error::{DataFusionError, Result};
 use regex::Regex;
 
 use super::call::{Call, Function, failure, function};
+use super::of_bytes::part_of;
 use super::regexps::class;
 use super::strings::malformed;
 use crate::error::Error;
@@ -19,7 +20,7 @@ use crate::error::Error;
 pub(super) fn functions() -> Vec<Function> {
     vec![
         function("similar_to_regex", &[1, 2], DataType::Utf8, patterns),
-        function("similar_substring", &[3], DataType::Utf8, substrings),
+        part_of("similar_substring", &[3], substrings),
     ]
 }
 
@@ -46,11 +47,14 @@ fn regex_of(pattern: &str, escape: Option<char>) -> String {
     let mut regex = String::new();
     let mut chars = pattern.chars();
     let mut in_class = false;
+    // Whether a minus within brackets stands between the ends of a range.
+    let mut is_range = false;
     while let Some(c) = chars.next() {
         match c {
             c if Some(c) == escape => {
                 let escaped = chars.next().map(String::from).unwrap_or_default();
                 regex.push_str(&regex::escape(&escaped));
+                is_range = true;
             }
             ']' => {
                 in_class = false;
@@ -60,14 +64,15 @@ fn regex_of(pattern: &str, escape: Option<char>) -> String {
                 Some((class, rest)) => {
                     regex.push_str(class);
                     chars = rest.chars();
+                    is_range = true;
                 }
-                None => regex.push(c),
+                None => is_range = push_member(&mut regex, c, is_range),
             },
             '[' => {
-                in_class = true;
+                (in_class, is_range) = (true, false);
                 regex.push(c);
             }
-            c if in_class => regex.push(c),
+            c if in_class => is_range = push_member(&mut regex, c, is_range),
             '%' => regex.push_str(".*"),
             '_' => regex.push('.'),
             '.' | '^' | '$' | '\\' => {
@@ -78,6 +83,21 @@ fn regex_of(pattern: &str, escape: Option<char>) -> String {
         }
     }
     regex
+}
+
+/// Adds a character within brackets, where the engine takes `[`, `&&`, `--` and `~~` for operations on sets; whether a minus
+/// behind it stands for a range.
+fn push_member(regex: &mut String, c: char, is_range: bool) -> bool {
+    let begins = !is_range && c == '^' && regex.ends_with('[');
+    let is_plain = match c {
+        '-' => is_range,
+        c => !matches!(c, '[' | '&' | '~' | '\\'),
+    };
+    if !is_plain {
+        regex.push('\\');
+    }
+    regex.push(c);
+    !(begins || c == '-' && is_plain)
 }
 
 /// The parts of texts that are like the part of a pattern between `#"` and `#"`, where `#` is the escape character.
@@ -147,4 +167,26 @@ fn parts(pattern: &str, escape: Option<char>) -> Vec<String> {
 fn no_escape() -> DataFusionError {
     let hint = "Escape string must be empty or one character.";
     Error::invalid("22025", "invalid escape string", Some(hint)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brackets_hold_characters_alone() {
+        for (pattern, regex) in [
+            ("[a&&b]", r"[a\&\&b]"),
+            ("[^~~[]", r"[^\~\~\[]"),
+            ("[+--]", r"[+-\-]"),
+            ("[--a]", r"[\--a]"),
+            ("[^-a]", r"[^\-a]"),
+            ("[a-c]-%", r"[a-c]-.*"),
+            (r"[\]", r"[\\]"),
+        ] {
+            assert_eq!(regex_of(pattern, Some('#')), regex, "{pattern}");
+            assert!(Regex::new(regex).is_ok(), "{regex}");
+        }
+        assert_eq!(regex_of("[a#-c]", Some('#')), r"[a\-c]");
+    }
 }

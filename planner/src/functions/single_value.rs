@@ -1,7 +1,8 @@
 //! The one value that there may be: what a subquery gives that stands for a value.
 //!
 //! In: the values of a group, of any type; out: a struct of the value, NULL for none, and of the number of rows. `only_value`
-//! takes the value out, with an error for more than one row, where the value is needed: a CASE may not need it.
+//! takes the value out, with an error for more than one row, where the value is needed: a CASE may not need it. `maybe_value`
+//! gives the value of a subquery as it is, and says that it may be NULL where the subquery's column never is: it may find no row.
 
 use std::sync::{Arc, LazyLock};
 
@@ -187,4 +188,49 @@ impl ScalarUDFImpl for OnlyValue {
         let values = nullif(found.column(0), &is_null(found)?)?;
         Ok(ColumnarValue::Array(values))
     }
+}
+
+/// Gives a value that is NULL where there is none.
+pub(crate) fn maybe_value() -> Arc<ScalarUDF> {
+    static FUNCTION: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
+        Arc::new(ScalarUDF::from(MaybeValue {
+            signature: Signature::any(1, Volatility::Immutable),
+        }))
+    });
+    Arc::clone(&FUNCTION)
+}
+
+/// The name of [`maybe_value`].
+pub(crate) const MAYBE_VALUE: &str = "__auspex_maybe_value";
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct MaybeValue {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for MaybeValue {
+    fn name(&self) -> &str {
+        MAYBE_VALUE
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        types.first().cloned().ok_or_else(no_value)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let value = args.arg_fields.first().ok_or_else(no_value)?;
+        Ok(Arc::new(value.as_ref().clone().with_nullable(true)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        args.args.into_iter().next().ok_or_else(no_value)
+    }
+}
+
+fn no_value() -> DataFusionError {
+    DataFusionError::Internal("a value that may be missing is an argument".to_owned())
 }

@@ -46,9 +46,10 @@ const UNBOUNDED: [&str; 9] = [
     super::series::SERIES,
 ];
 /// Functions that make values as long as several of theirs together.
-const GROWING: [&str; 6] = [
+const GROWING: [&str; 7] = [
     "array_concat",
     "array_join",
+    super::joined_arrays::ARRAY_JOINED,
     "concat",
     "concat_ws",
     "regexp_replace",

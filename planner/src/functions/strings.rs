@@ -12,6 +12,7 @@ use datafusion::error::{DataFusionError, Result};
 use regex::{Regex, RegexBuilder};
 
 use super::call::{Call, Function, failure, function};
+use super::of_bytes::part_of;
 use super::regexps::{regexp_match, regexp_replace, translated};
 use super::text_input;
 use crate::memory::ask_for;
@@ -47,7 +48,7 @@ pub(super) fn functions() -> Vec<Function> {
             DataType::Utf8,
             regexp_substr,
         ),
-        function("regexp_substring", &[2], DataType::Utf8, regexp_substring),
+        part_of("regexp_substring", &[2], regexp_substring),
         function(
             "regexp_replace",
             &[3, 4, 5, 6],

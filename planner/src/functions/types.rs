@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use auspex_storage::{JsonKind, uuid_marks};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast;
 
 use super::enums::enum_of_type;
 use super::moment::{TIME, timestamptz};
+use crate::error::Error;
 
 /// Plans types.
 #[derive(Debug)]
@@ -35,6 +36,7 @@ impl TypePlanner for Types {
             ast::DataType::Time(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
                 return Ok(Some(Arc::new(Field::new("", TIME, true))));
             }
+            sql_type if is_bits(element_type(sql_type).0) => return Err(no_bits(sql_type)),
             sql_type => match marks(element_type(sql_type).0) {
                 Some(marks) => marks,
                 None => return Ok(None),
@@ -46,6 +48,19 @@ impl TypePlanner for Types {
         let field = Field::new("", data_type, true).with_metadata(mark);
         Ok(Some(Arc::new(field)))
     }
+}
+
+fn is_bits(sql_type: &ast::DataType) -> bool {
+    use ast::DataType::{Bit, BitVarying, VarBit};
+    matches!(sql_type, Bit(_) | BitVarying(_) | VarBit(_))
+}
+
+/// The error of a column of bit strings or an array of them. Casts to bit strings are functions (see `syntax`).
+fn no_bits(sql_type: &ast::DataType) -> DataFusionError {
+    let sql_type = sql_type.to_string().to_lowercase();
+    let message = format!("columns and arrays of type {sql_type} are not supported");
+    let hint = "Keep the digits as text, and cast it to bit(n) where it is read.";
+    Error::invalid("0A000", message, Some(hint)).into()
 }
 
 /// The mark of a type that is kept as text.

@@ -3,7 +3,9 @@
 //! In: an operator with its operands; out: the same with a cast around what has no type. As in PostgreSQL, a literal is
 //! read as a value of the other side's type: `active = 'true'`, `tags = '{a,b}'`, `tags || '{c}'`, `at > '2024-01-31 05:00'`, `n + '1'`.
 
-use datafusion::arrow::datatypes::DataType;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{ExprSchema, ScalarValue};
 use datafusion::logical_expr::planner::RawBinaryExpr;
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable as _};
@@ -14,6 +16,11 @@ use super::call::INTERVAL;
 use super::fitted::read_beside;
 use super::interval::is_interval;
 use super::text_input::{in_microseconds, is_bytes, numeric_type, type_beside};
+
+/// A number that a parameter is, of whatever digits.
+pub(super) const NUMERIC: DataType = DataType::Decimal128(38, DIGITS);
+/// Its digits behind the point.
+pub(super) const DIGITS: i8 = 10;
 
 /// Gives operands without a type one.
 pub(super) fn resolve(raw: &mut RawBinaryExpr, schema: &dyn ExprSchema) {
@@ -39,6 +46,14 @@ pub(super) fn resolve(raw: &mut RawBinaryExpr, schema: &dyn ExprSchema) {
         return;
     }
     let known = in_microseconds(field.data_type().clone());
+    if let Expr::Placeholder(parameter) = open
+        && raw.op == BinaryOperator::Divide
+        && matches!(known, DataType::Decimal128(..))
+    {
+        // It has as many digits as it is given, which a cast would take from it.
+        parameter.field = Some(Arc::new(Field::new("value", NUMERIC, true)));
+        return;
+    }
     let is_parameter = matches!(open, Expr::Placeholder(_));
     let wanted = match is_parameter {
         true => parameter_type(&raw.op, &known),
@@ -151,6 +166,11 @@ fn parameter_type(op: &BinaryOperator, known: &DataType) -> Option<DataType> {
         (BinaryOperator::Multiply | BinaryOperator::Divide, known) if is_interval(known) => {
             Some(DataType::Float64)
         }
+        // Told here, since the planner would count what is between two moments in microseconds.
+        (
+            BinaryOperator::Minus,
+            DataType::Date32 | DataType::Timestamp(..) | DataType::Time64(_),
+        ) => Some(known.clone()),
         // Told here, since the planner would infer the type too late for the operator to be checked.
         (BinaryOperator::Plus | BinaryOperator::Minus | BinaryOperator::Multiply, known) => {
             super::checked::signed(known).filter(DataType::is_signed_integer)

@@ -6,13 +6,15 @@ use std::collections::BTreeMap;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
-use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::common::{DFSchema, JoinType, NullEquality, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{BinaryExpr, Case, Expr, ExprSchemable as _, LogicalPlan, Operator};
+use datafusion::logical_expr::{
+    BinaryExpr, Case, Distinct, Expr, ExprSchemable as _, Join, LogicalPlan, Operator, Union,
+};
 
-use super::{parameter, plain, typed_as};
+use super::{all_marks, parameter, plain, typed_as};
 
 /// Functions whose arguments are of one type.
 const OF_ONE_TYPE: [&str; 5] = ["coalesce", "greatest", "least", "nullif", "make_array"];
@@ -27,8 +29,13 @@ pub(super) fn types(plan: &LogicalPlan) -> Result<BTreeMap<String, FieldRef>> {
     };
     plan.apply_with_subqueries(|node| {
         let seen = merge_schema(&node.inputs());
-        if let LogicalPlan::Filter(filter) = node {
-            note(truths([&filter.predicate]));
+        match node {
+            LogicalPlan::Filter(filter) => note(truths([&filter.predicate])),
+            LogicalPlan::Join(join) => {
+                note(truths(&join.filter));
+                note(of_rows(join));
+            }
+            _ => {}
         }
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
@@ -38,6 +45,76 @@ pub(super) fn types(plan: &LogicalPlan) -> Result<BTreeMap<String, FieldRef>> {
         })
     })?;
     Ok(types)
+}
+
+/// The parameters that are columns of a UNION whose others are marked, as json is: the planner has cast them to the type that
+/// Arrow has for it.
+pub(super) fn of_union(union: &Union) -> Vec<(String, FieldRef)> {
+    let columns = union.inputs.iter().filter_map(|input| match &**input {
+        LogicalPlan::Projection(projection) => Some(projection.expr.iter().enumerate()),
+        _ => None,
+    });
+    let typed = columns.flatten().filter_map(|(idx, expr)| {
+        let name = column_parameter(expr)?;
+        let mut fields = union.inputs.iter().map(|input| input.schema().field(idx));
+        let marked = fields.find(|field| !all_marks(field).is_empty())?;
+        Some((name, typed_as(marked)))
+    });
+    typed.collect()
+}
+
+/// The parameter that is a column, perhaps in the type of others.
+fn column_parameter(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Alias(alias) => column_parameter(&alias.expr),
+        Expr::Cast(cast) => parameter(&cast.expr),
+        expr => parameter(expr),
+    }
+}
+
+/// The parameters that are columns of one of the queries of EXCEPT and INTERSECT, which are joins of whole rows.
+fn of_rows(join: &Join) -> Vec<(String, FieldRef)> {
+    let is_set = join.null_equality == NullEquality::NullEqualsNull
+        && matches!(join.join_type, JoinType::LeftAnti | JoinType::LeftSemi);
+    if !is_set {
+        return Vec::new();
+    }
+    let pairs = join.on.iter().flat_map(|(left, right)| {
+        let (left, right) = ((left, &*join.left), (right, &*join.right));
+        [(left, right), (right, left)]
+    });
+    let typed = pairs.filter_map(|((open, query), (other, beside))| {
+        let name = parameter_in(query, open)?;
+        let known = known(other, beside.schema())?;
+        Some((name, typed_as(&known)))
+    });
+    typed.collect()
+}
+
+/// The parameter that an expression over a query is.
+fn parameter_in(query: &LogicalPlan, expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Alias(alias) => parameter_in(query, &alias.expr),
+        Expr::Column(column) => {
+            let idx = query.schema().maybe_index_of_column(column)?;
+            parameter_at(query, idx)
+        }
+        expr => column_parameter(expr),
+    }
+}
+
+/// The parameter that a column of a query is.
+fn parameter_at(query: &LogicalPlan, idx: usize) -> Option<String> {
+    match query {
+        LogicalPlan::Projection(projection) => {
+            parameter_in(&projection.input, projection.expr.get(idx)?)
+        }
+        LogicalPlan::Distinct(Distinct::All(input)) => parameter_at(input, idx),
+        LogicalPlan::SubqueryAlias(alias) => parameter_at(&alias.input, idx),
+        // The number of a row among those like it stands behind its columns.
+        LogicalPlan::Window(window) => parameter_at(&window.input, idx),
+        _ => None,
+    }
 }
 
 /// The parameters of an expression that have the type of others in it, or are conditions.

@@ -1,7 +1,7 @@
 //! What functions take in their places, as PostgreSQL resolves an argument whose type nothing tells.
 //!
-//! In: a call in a plan; out: the types of its parameters, with what marks them. A line of the table is a function, or several
-//! of one kind, by the names that plans have for them; what is in no line takes what it is given.
+//! In: a call in a plan, of an aggregate, too; out: the types of its parameters, with what marks them. A line of the table is a
+//! function, or several of one kind, by the names that plans have for them; what is in no line takes what it is given.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,9 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, ExprSchemable as _};
 
 use super::{all_marks, catalog_type, parameter, plain, typed_as};
-use crate::functions::{ENUM_POSITION, READ_ENUM, READ_UUID, SERIES, TYPE_KEY};
+use crate::functions::{
+    ENUM_POSITION, READ_BITS, READ_ENUM, READ_UUID, READ_VARYING_BITS, SERIES, TYPE_KEY, is_bytes,
+};
 
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 
@@ -29,6 +31,10 @@ enum Takes {
     Numeric,
     Text,
     Bytea,
+    /// A text, unless another argument is made of bytes.
+    Letters,
+    /// A text, but a place among bytes where another argument is made of them.
+    Pattern,
     Interval,
     /// A timestamp with a zone, unless another argument is one without, or a time of day.
     Moment,
@@ -61,7 +67,8 @@ enum Takes {
 
 use Takes::{
     Any, ArrayOf, Bool, Bytea, ElementOf, End, Float8, Int4, Int4s, Int8, Interval, Json, Jsonb,
-    Like, Moment, Name, Number, Numeric, Oid, Step, Text, Texts, Timestamptz, Uuid, Whole, Within,
+    Letters, Like, Moment, Name, Number, Numeric, Oid, Pattern, Step, Text, Texts, Timestamptz,
+    Uuid, Whole, Within,
 };
 
 /// Functions that take the same.
@@ -104,6 +111,21 @@ const ADVISORY: &[&str] = &[
     "pg_try_advisory_lock_shared",
     "pg_try_advisory_xact_lock",
     "pg_try_advisory_xact_lock_shared",
+];
+/// Aggregates over pairs of numbers.
+const OF_PAIRS: &[&str] = &[
+    "corr",
+    "covar_pop",
+    "covar_samp",
+    "regr_avgx",
+    "regr_avgy",
+    "regr_count",
+    "regr_intercept",
+    "regr_r2",
+    "regr_slope",
+    "regr_sxx",
+    "regr_sxy",
+    "regr_syy",
 ];
 /// Functions of one document.
 const OF_JSONB: &[&str] = &[
@@ -172,11 +194,17 @@ const LINES: &[Line] = &[
     with(4, &["width_bucket"], &[Number, Number, Number, Int4]),
     with(2, &["width_bucket"], &[ElementOf(1), ArrayOf(0)]),
     with(2, &["bitwise_xor"], &[Like(1), Like(0)]),
+    line(OF_PAIRS, &[Float8]),
+    line(&["percentile_cont"], &[Float8]),
+    line(&["bool_and", "bool_or", "every"], &[Bool]),
     // Texts and bytes.
     line(&["chr"], &[Int4]),
     line(&["left", "right", "repeat"], &[Text, Int4]),
     line(&["lpad", "rpad"], &[Text, Int4, Text]),
     line(&["substr"], &[Text, Int4]),
+    line(&["regexp_substring", "similar_substring"], &[Text, Pattern]),
+    line(&["strpos", "btrim", "ltrim", "rtrim"], &[Letters]),
+    line(&["string_agg"], &[Letters]),
     line(&["split_part"], &[Text, Text, Int4]),
     line(&["overlay"], &[Like(1), Like(0), Int4]),
     line(&["regexp_count"], &[Text, Text, Int4, Text]),
@@ -249,6 +277,7 @@ const LINES: &[Line] = &[
     line(&["jsonb_set", "jsonb_insert"], &[Jsonb, Texts, Jsonb, Bool]),
     line(&["jsonb_set_lax"], &[Jsonb, Texts, Jsonb, Bool, Text]),
     line(&[READ_UUID], &[Uuid]),
+    line(&[READ_BITS, READ_VARYING_BITS], &[Text]),
     // The server and its catalogs.
     with(1, ADVISORY, &[Int8]),
     with(2, ADVISORY, &[Int4]),
@@ -270,20 +299,23 @@ const LINES: &[Line] = &[
 
 /// The parameters among the arguments of a call, by name, with the types that it takes in their places.
 pub(super) fn taken(call: &ScalarFunction, seen: &DFSchema) -> Vec<(String, FieldRef)> {
-    if let Some(label) = label(call) {
-        return vec![label];
+    match label(call) {
+        Some(label) => vec![label],
+        None => taken_by(call.func.name(), &call.args, seen),
     }
-    let (name, n_args) = (call.func.name(), call.args.len());
+}
+
+/// The same of a function by its name.
+pub(super) fn taken_by(name: &str, args: &[Expr], seen: &DFSchema) -> Vec<(String, FieldRef)> {
     let is_found =
-        |line: &&Line| line.names.contains(&name) && line.n_args.is_none_or(|n| n == n_args);
+        |line: &&Line| line.names.contains(&name) && line.n_args.is_none_or(|n| n == args.len());
     let Some(line) = LINES.iter().find(is_found) else {
         return Vec::new();
     };
-    let args = call.args.iter().enumerate();
-    let typed = args.filter_map(|(idx, arg)| {
+    let typed = args.iter().enumerate().filter_map(|(idx, arg)| {
         let name = parameter(arg)?;
         let takes = line.takes.get(idx).or(line.takes.last())?;
-        Some((name, field(*takes, idx, call, seen)?))
+        Some((name, field(*takes, idx, args, seen)?))
     });
     typed.collect()
 }
@@ -307,16 +339,17 @@ fn label(call: &ScalarFunction) -> Option<(String, FieldRef)> {
 }
 
 /// A parameter that takes a place of a call; `None`: it has the type that it is given.
-fn field(takes: Takes, idx: usize, call: &ScalarFunction, seen: &DFSchema) -> Option<FieldRef> {
+fn field(takes: Takes, idx: usize, args: &[Expr], seen: &DFSchema) -> Option<FieldRef> {
     let known = |place: usize| {
-        let (_, field) = call.args.get(place)?.to_field(seen).ok()?;
+        let (_, field) = args.get(place)?.to_field(seen).ok()?;
         (!field.data_type().is_null()).then_some(field)
     };
     let others = || {
-        let places = (0..call.args.len()).filter(move |place| *place != idx);
+        let places = (0..args.len()).filter(move |place| *place != idx);
         places.filter_map(known)
     };
     let moment = || others().find_map(|other| clock(&other));
+    let has_bytes = || others().any(|other| is_bytes(other.data_type()));
     let catalog = |name: &str| HashMap::from([(TYPE_KEY.to_owned(), name.to_owned())]);
     Some(match takes {
         Any => return None,
@@ -327,6 +360,10 @@ fn field(takes: Takes, idx: usize, call: &ScalarFunction, seen: &DFSchema) -> Op
         Numeric => plain(DataType::Decimal128(38, 10)),
         Text => plain(DataType::Utf8),
         Bytea => plain(DataType::Binary),
+        Letters if has_bytes() => plain(DataType::Binary),
+        Letters => plain(DataType::Utf8),
+        Pattern if has_bytes() => plain(DataType::Int32),
+        Pattern => plain(DataType::Utf8),
         Interval => plain(INTERVAL),
         Timestamptz => plain(timestamp(true)),
         Int4s => plain(DataType::new_list(DataType::Int32, true)),

@@ -1,13 +1,14 @@
 //! Functions whose result is of the type of their arguments, where that is `json`, `uuid` or an enum, and arrays of these.
 //!
 //! In: the planner's own functions; out: the same with the mark kept. Clients decode `coalesce(json_agg(x), '[]')`, `ids[1]`
-//! and `ARRAY[id]` by their types.
+//! and `ARRAY[id]` by their types. Arrays that are NULL have no elements here, and no place before the first one is any.
 
 use std::sync::Arc;
 
-use auspex_storage::{EnumType, JsonKind, is_uuid, marked_element, marks_of};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::DFSchema;
+use auspex_storage::{BitKind, EnumType, JsonKind, is_uuid, marked_element, marks_of};
+use datafusion::arrow::array::{ArrayRef, AsArray as _};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::functions_nested::extract::{array_element_udf, array_slice_udf};
 use datafusion::functions_nested::make_array::make_array_udf;
@@ -19,14 +20,18 @@ use datafusion::logical_expr::{
 };
 
 use super::{marked, member, read_as};
-use crate::functions::{enums, is_bytes, uuid};
+use crate::functions::null_arrays::without_hidden;
+use crate::functions::{bits, enums, is_bytes, uuid};
+
+/// The planner's function of an element, for which the place -1 is that of the last one.
+const ELEMENT: &str = "array_element";
 
 /// The planner's functions of arrays whose result is an array, or an element of one.
 const OF_ARRAYS: [&str; 11] = [
     "array_append",
     "array_concat",
     "array_distinct",
-    "array_element",
+    ELEMENT,
     "array_prepend",
     "array_remove_all",
     "array_replace_all",
@@ -81,6 +86,23 @@ fn is_marked(expr: &Expr, schema: &DFSchema) -> bool {
     field.is_ok_and(|(_, field)| !marks_of(&field).is_empty())
 }
 
+/// Whether it is `x[n]` of an array. An element of `array_agg` that is written as a number the planner finds without the others.
+fn is_element(access: &RawFieldAccessExpr, schema: &DFSchema) -> bool {
+    let GetFieldAccess::ListIndex { key } = &access.field_access else {
+        return false;
+    };
+    let is_gathered = matches!(&access.expr, Expr::AggregateFunction(call) if call.func.name() == "array_agg")
+        && matches!(
+            key.as_ref(),
+            Expr::Literal(
+                ScalarValue::Int64(Some(1..)) | ScalarValue::Int32(Some(1..)),
+                _
+            )
+        );
+    let is_array = |found| matches!(found, DataType::List(_) | DataType::LargeList(_));
+    !is_gathered && access.expr.get_type(schema).is_ok_and(is_array)
+}
+
 impl ExprPlanner for MarkedArrays {
     fn plan_array_literal(
         &self,
@@ -98,7 +120,7 @@ impl ExprPlanner for MarkedArrays {
         access: RawFieldAccessExpr,
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawFieldAccessExpr>> {
-        if !is_marked(&access.expr, schema) {
+        if !is_element(&access, schema) && !is_marked(&access.expr, schema) {
             return Ok(PlannerResult::Original(access));
         }
         let RawFieldAccessExpr { expr, field_access } = access;
@@ -132,6 +154,21 @@ impl ExprPlanner for MarkedArrays {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Kept {
     inner: Arc<ScalarUDF>,
+}
+
+/// The place of an element: where it is before the first one, that of none.
+fn place(value: ColumnarValue) -> ColumnarValue {
+    let places: ArrayRef = match value {
+        ColumnarValue::Scalar(ScalarValue::Int64(Some(place))) => {
+            return ColumnarValue::Scalar(ScalarValue::Int64(Some(place.max(0))));
+        }
+        ColumnarValue::Array(places) => places,
+        value => return value,
+    };
+    ColumnarValue::Array(match places.as_primitive_opt::<Int64Type>() {
+        Some(numbers) => Arc::new(numbers.unary::<_, Int64Type>(|place| place.max(0))),
+        None => Arc::clone(&places),
+    })
 }
 
 /// Functions whose texts are read as values of the type of the others.
@@ -176,7 +213,10 @@ pub(crate) fn remarked(field: &Field, expr: Expr) -> Expr {
         None if is_uuid(element) => uuid::read(expr),
         None => match EnumType::of(element) {
             Some(known) => enums::read(expr, &known),
-            None => expr,
+            None => match BitKind::of(element).filter(|_| !is_array) {
+                Some(kind) => bits::read(expr, kind),
+                None => expr,
+            },
         },
     }
 }
@@ -220,8 +260,13 @@ impl ScalarUDFImpl for Kept {
         })
     }
 
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+    fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let wanted = args.return_field.data_type().clone();
+        let values = args.args.into_iter().map(without_hidden);
+        args.args = values.collect::<Result<_>>()?;
+        if self.name() == ELEMENT {
+            args.args = args.args.into_iter().map(place).collect();
+        }
         // Joined arrays that are all NULL keep the name that a file gives its elements, which is part of their type; the
         // library's own check of a call's type would not let them pass.
         let value = self.inner.inner().invoke_with_args(args)?;

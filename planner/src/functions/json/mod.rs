@@ -1,16 +1,12 @@
 //! `json` and `jsonb`: text with a mark that tells clients its type.
 //!
-//! In: text that is json, and values of any type; out: text with Arrow's mark of json, or plain text.
-//! `value` is the value itself, `order` its place among all, `convert` makes it of columns, `aggregates` of groups, `objects` of
-//! arrays; `items` looks at members and elements, `parts` puts values into it; `scalars` casts it; `sql_path` follows paths of SQL/JSON.
+//! In: text that is json; out: text with Arrow's mark of json, or plain text. What makes json of other values is the server's.
+//! `value` is the value itself, `order` its place among all, `objects` makes it of arrays; `items` looks at members and elements, `parts` puts values into it; `scalars` casts it; `sql_path` follows paths of SQL/JSON.
 
-mod aggregates;
-mod convert;
 mod exact;
 mod items;
 mod json_path;
 mod kept;
-mod object_text;
 mod objects;
 mod order;
 mod parts;
@@ -30,19 +26,18 @@ use datafusion::arrow::array::{
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Fields};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{AggregateUDF, Expr, ReturnFieldArgs};
+use datafusion::logical_expr::{Expr, ReturnFieldArgs};
 
 use super::call::{ANY, Call, Function, failure, function};
 use super::dimensions::{map_texts, texts_in_place_of};
 pub(super) use items::{JSONB_ITEM, JSONB_ITEM_TEXT};
 pub(crate) use kept::{MarkedArrays, read_marked, remarked, stands_for};
 pub(super) use kept::{keeping, kept, with_marks};
-pub(super) use object_text::WriteObjects;
 pub(super) use order::key_function;
 pub(crate) use parts::JSONB_WITH_PART;
 pub(crate) use row::WHOLE_ROW;
 pub(super) use row::whole_row;
-pub(super) use scalars::ReadScalars;
+pub(super) use scalars::read_scalars;
 use value::{Json, Layout};
 
 /// The text of a json value in the one form that `jsonb` has.
@@ -138,11 +133,6 @@ fn marker(kind: JsonKind) -> Function {
         JsonKind::Jsonb => AS_JSONB,
     };
     json_function(name, &[1], |call| Ok(Arc::new(call.texts(0)?)))
-}
-
-/// The aggregates of this family.
-pub(super) fn aggregates() -> Vec<AggregateUDF> {
-    aggregates::functions()
 }
 
 /// The functions of this family.

@@ -8,52 +8,32 @@ use std::sync::Arc;
 use auspex_storage::{JsonKind, type_name};
 use datafusion::arrow::array::StringArray;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
-use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
-use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
-use datafusion::logical_expr::{Expr, ExprSchemable as _, lit};
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable as _, lit};
 
 use super::value::Json;
 use super::values;
 use crate::functions::call::{Function, failure, function};
+use crate::functions::cast_rules::cast_of;
 use crate::functions::{read_text, whole_numbers};
 
 /// The name of the function.
 const NAME: &str = "jsonb_scalar";
 
 /// Puts plain texts in the place of `jsonb` that is cast.
-#[derive(Debug)]
-pub(in crate::functions) struct ReadScalars;
-
-impl FunctionRewrite for ReadScalars {
-    fn name(&self) -> &str {
-        "read_json_scalars"
+pub(in crate::functions) fn read_scalars(cast: &Cast, schema: &DFSchema) -> Result<Option<Expr>> {
+    let target = cast.field.data_type();
+    let found = cast.expr.to_field(schema);
+    let is_jsonb = found.is_ok_and(|(_, found)| {
+        found.data_type().is_string() && JsonKind::of(&found) == Some(JsonKind::Jsonb)
+    });
+    if !is_jsonb || !(target.is_numeric() || *target == DataType::Boolean) {
+        return Ok(None);
     }
-
-    fn rewrite(
-        &self,
-        expr: Expr,
-        schema: &DFSchema,
-        _: &ConfigOptions,
-    ) -> Result<Transformed<Expr>> {
-        let Expr::Cast(cast) = &expr else {
-            return Ok(Transformed::no(expr));
-        };
-        let target = cast.field.data_type();
-        let found = cast.expr.to_field(schema);
-        let is_jsonb = found.is_ok_and(|(_, found)| {
-            found.data_type().is_string() && JsonKind::of(&found) == Some(JsonKind::Jsonb)
-        });
-        if !is_jsonb || !(target.is_numeric() || *target == DataType::Boolean) {
-            return Ok(Transformed::no(expr));
-        }
-        let mut cast = cast.clone();
-        let wanted = lit(type_name(cast.field.data_type()));
-        cast.expr = Box::new(scalar().build().call(vec![*cast.expr, wanted]));
-        Ok(Transformed::yes(Expr::Cast(cast)))
-    }
+    let value = cast.expr.as_ref().clone();
+    let text = scalar().build().call(vec![value, lit(type_name(target))]);
+    Ok(Some(cast_of(text, cast)))
 }
 
 /// The functions of this family.

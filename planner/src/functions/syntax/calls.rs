@@ -192,7 +192,9 @@ fn date_part(field: &Expr, moment: &Expr, zone: Option<&str>) -> Option<Expr> {
             return (there != *moment).then(|| call("date_part", vec![field.clone(), there]));
         }
     };
-    Some(call("pg_extract", vec![text(ours), moment.clone()]))
+    // As a double it is told from EXTRACT of the same, which is a numeric.
+    let part = call("pg_extract", vec![text(ours), moment.clone()]);
+    Some(cast_to(part, DataType::DoublePrecision))
 }
 
 pub(super) fn with_arguments(function: &mut Function, args: Vec<Expr>) {

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::{call, cast_to, function_name, literal, number, plain_arguments, text};
 use crate::error::{Error, Result};
-use crate::functions::{AS_BPCHAR, AS_VARCHAR};
+use crate::functions::{AS_BPCHAR, AS_VARCHAR, READ_BITS, READ_VARYING_BITS};
 
 /// The cast, prepared; `None` if it is right as it stands.
 pub(super) fn fitted(cast: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
@@ -170,6 +170,30 @@ pub(super) fn letters(data_type: &DataType) -> Option<(&'static str, u64)> {
             Some((AS_VARCHAR, *length))
         }
         _ => None,
+    }
+}
+
+/// The function that a cast to a bit string is, and how many digits this has; 0: as many as are given.
+pub(super) fn digits_of_bits(data_type: &DataType) -> Result<Option<(&'static str, u64)>> {
+    /// As many rows of a batch have room for.
+    const MOST_DIGITS: u64 = 4_096;
+    let (name, type_name, n_digits) = match data_type {
+        DataType::Bit(n_digits) => (READ_BITS, "bit", Some(n_digits.unwrap_or(1))),
+        DataType::BitVarying(n_digits) | DataType::VarBit(n_digits) => {
+            (READ_VARYING_BITS, "varbit", *n_digits)
+        }
+        _ => return Ok(None),
+    };
+    match n_digits {
+        Some(0) => {
+            let message = format!("length for type {type_name} must be at least 1");
+            Err(Error::invalid("22023", message, None))
+        }
+        Some(MOST_DIGITS..) => {
+            let hint = "A cast to a bit string gives less than 4,096 digits.";
+            Err(unsupported(data_type, hint))
+        }
+        n_digits => Ok(Some((name, n_digits.unwrap_or(0)))),
     }
 }
 

@@ -16,10 +16,10 @@ use datafusion::sql::sqlparser::ast::{
     OneOrManyWithParens, Query, Select, SelectItem, SetExpr, Value, VisitMut, VisitorMut,
 };
 
-use super::own_expressions::change_own;
+use super::own_expressions::each_own;
 use super::unnest::{Elements, names_columns};
 use super::{call, function_name, number, plain_arguments, text};
-use crate::functions::{aggregates, googlesql, json};
+use crate::functions::{aggregates, googlesql};
 
 /// The beginning of the operator between an element and a bare name, which no client's text can write: the name follows.
 pub(in crate::functions) const FIELD: &str = "\u{1e}field ";
@@ -29,9 +29,7 @@ static AGGREGATES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     let planners = all_default_aggregate_functions();
     let planners = planners.iter().map(|function| function.as_ref().clone());
     let ours = aggregates::functions().into_iter();
-    let ours = ours
-        .chain(json::aggregates())
-        .chain(googlesql::aggregates());
+    let ours = ours.chain(googlesql::aggregates());
     let mut names = BTreeSet::new();
     for function in planners.chain(ours) {
         names.insert(function.name().to_owned());
@@ -97,7 +95,7 @@ pub(super) fn value(query: &Query) -> Option<Expr> {
 /// Whether an expression has an aggregate in it, or a window: those of other forms are of all elements together.
 fn has_aggregate(expr: &Expr) -> bool {
     let mut found = false;
-    change_own(&mut expr.clone(), |expr| {
+    each_own(expr, |expr| {
         found |= matches!(expr, Expr::Function(function) if is_aggregate(function));
     });
     found

@@ -15,7 +15,9 @@ use super::{
 };
 use crate::error::Result;
 use crate::functions::enums::enum_of_type;
-use crate::functions::{READ_ENUM, READ_UUID, interval, pattern_lists, precision, regexps};
+use crate::functions::{
+    READ_BITS, READ_ENUM, READ_UUID, interval, pattern_lists, precision, regexps,
+};
 
 /// Rewrites one expression.
 ///
@@ -90,9 +92,19 @@ fn pattern_list(left: &Expr, op: &BinaryOperator, right: &Expr, is_all: bool) ->
         true => cast_to(operand.clone(), data_type),
         false => operand.clone(),
     };
+    let mut bare = right;
+    while let Expr::Nested(inner) = bare {
+        bare = inner;
+    }
     let element = ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None);
+    let patterns = DataType::Array(element);
     let left = typed(left, DataType::Text);
-    let right = typed(right, DataType::Array(element));
+    // Other texts are one pattern, as GoogleSQL has them.
+    let is_array = |text: &str| text.trim_start().starts_with('{');
+    let right = match literal(bare).is_some_and(is_array) {
+        true => cast_to(bare.clone(), patterns),
+        false => typed(right, patterns),
+    };
     let is_all = Expr::Value(Value::Boolean(is_all).with_empty_span());
     let args = vec![left, right, text(op.to_string()), is_all];
     Some(call(pattern_lists::NAME, args))
@@ -102,14 +114,7 @@ fn replacement(expr: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
     let part = |expr: &Expr| expr.clone();
     Ok(match expr {
         Expr::UnaryOp { op, expr } => unary(*op, expr),
-        Expr::Value(value) => match &value.value {
-            Value::UnicodeStringLiteral(content) => Some(text(content.as_str())),
-            Value::Number(..) => {
-                casts::refuse_infinite(expr, &DataType::DoublePrecision)?;
-                None
-            }
-            _ => None,
-        },
+        Expr::Value(value) => written(expr, &value.value)?,
         Expr::Interval(found)
             if found.leading_field.is_none() && literal(&found.value).is_some() =>
         {
@@ -143,8 +148,12 @@ fn replacement(expr: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
             expr,
             substring_from: Some(pattern),
             substring_for: Some(escape),
+            shorthand,
             ..
-        } if calls::is_text(pattern) || calls::is_text(escape) => {
+        } if calls::is_text(pattern)
+            || calls::is_text(escape)
+            || !shorthand && parameters::is_open(pattern) && parameters::is_open(escape) =>
+        {
             let args = vec![part(expr), part(pattern), part(escape)];
             Some(call("similar_substring", args))
         }
@@ -246,11 +255,33 @@ pub(super) fn truth(expr: &Expr) -> Option<Expr> {
     }
 }
 
+/// A literal that the planner does not read, or reads otherwise.
+fn written(expr: &Expr, value: &Value) -> Result<Option<Expr>> {
+    Ok(match value {
+        Value::UnicodeStringLiteral(content) => Some(text(content.as_str())),
+        Value::SingleQuotedByteStringLiteral(digits) => Some(bits(format!("b{digits}"))),
+        Value::HexStringLiteral(digits) => Some(bits(format!("x{digits}"))),
+        Value::Number(..) => {
+            casts::refuse_infinite(expr, &DataType::DoublePrecision)?;
+            None
+        }
+        _ => None,
+    })
+}
+
+/// A bit string of as many digits as are written.
+fn bits(digits: impl Into<String>) -> Expr {
+    call(READ_BITS, vec![text(digits), number("0")])
+}
+
 /// A text with the type before it.
 fn typed_text(typed: &TypedString, zone: Option<&str>) -> Result<Option<Expr>> {
     let Value::SingleQuotedString(content) = &typed.value.value else {
         return Ok(None);
     };
+    if typed.data_type == DataType::Bit(None) {
+        return Ok(Some(bits(content.as_str())));
+    }
     let content = text(content.as_str());
     casts::refuse_infinite_text(&content, &typed.data_type)?;
     Ok(match cast(&content, &typed.data_type)? {
@@ -361,6 +392,10 @@ fn cast(inner: &Expr, data_type: &DataType) -> Result<Option<Expr>> {
     }
     if let Some(rounded) = of_digits(inner, data_type)? {
         return Ok(Some(rounded));
+    }
+    if let Some((name, n_digits)) = casts::digits_of_bits(data_type)? {
+        let n_digits = number(&n_digits.to_string());
+        return Ok(Some(call(name, vec![inner.clone(), n_digits])));
     }
     let word = literal(inner).map(str::trim);
     Ok(match (data_type, word) {

@@ -1,5 +1,6 @@
 //! Forms of `ROLLUP`, `CUBE` and `GROUPING SETS` that the planner lacks: positions of result columns, `ROLLUP (1, 2)`, keys that
-//! stand twice, `ROLLUP (k, k)`, several keys as one, `CUBE ((a, b), c)`, and sets within sets, `GROUPING SETS (ROLLUP (a, b), c)`.
+//! stand twice, `ROLLUP (k, k)`, several keys as one, `CUBE ((a, b), c)`, sets within sets, `GROUPING SETS (ROLLUP (a, b), c)`, and
+//! no key at all, `GROUP BY ()`.
 //!
 //! In and out: a SELECT. The planner knows positions only where they stand for themselves, and the sets of ROLLUP and CUBE only
 //! of single keys of different names; those of others are written out.
@@ -26,6 +27,9 @@ pub(super) fn resolve(select: &mut Select) {
     };
     for key in keys {
         write_inner_out(key);
+        if matches!(key, Expr::Tuple(keys) if keys.is_empty()) {
+            *key = Expr::GroupingSets(vec![Vec::new()]);
+        }
         if let Expr::Rollup(sets) | Expr::Cube(sets) | Expr::GroupingSets(sets) = key {
             for key in sets.iter_mut().flatten() {
                 if let Some(column) = position(key).and_then(|place| column(projection, place)) {
@@ -143,6 +147,7 @@ mod tests {
     #[test]
     fn sets_are_written_out_where_they_must_be() {
         assert_eq!(keys("ROLLUP (1, b)"), "ROLLUP (a + 1, b)");
+        assert_eq!(keys("b, ()"), "b, GROUPING SETS (())");
         assert_eq!(keys("ROLLUP (b, t.b)"), "GROUPING SETS ((b, t.b), (b), ())");
         assert_eq!(
             keys("CUBE ((a, b), 2)"),

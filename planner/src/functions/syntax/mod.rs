@@ -38,8 +38,8 @@ mod windows;
 pub(crate) use casts::{number_text, refuse_wide};
 pub(super) use elements::FIELD;
 pub(crate) use ordered::is_order_column;
-pub(crate) use own_expressions::change_own;
-pub(crate) use records::record_member;
+pub(crate) use own_expressions::{change_own, each_own};
+pub(crate) use records::{record_document, record_member};
 pub(crate) use relations::{elements_column, gives_rows};
 pub(super) use row_comparisons::fields as row_fields;
 pub(crate) use subqueries::unsupported_subquery;
@@ -113,6 +113,7 @@ impl VisitorMut for Spelling {
             flow(windows::rewrite(select, query.order_by.as_mut()))?;
         }
         flow(unnested_order::rewrite(query))?;
+        fetch_bracketed(query);
         counts(query);
         ordered::rewrite_with(query);
         values::rewrite(query, std::mem::take(&mut self.is_insert));
@@ -148,11 +149,13 @@ impl VisitorMut for Spelling {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        parameters::unbracket(expr);
         flow(variadic::spell(expr))?;
         chains::balance(expr);
         cast_chains::fold(expr);
         series::spell(expr);
         values::elements(expr);
+        parameters::type_beside_parts(expr);
         let elements = match &*expr {
             Expr::Subquery(query) => elements::value(query).or_else(|| rows::value(query)),
             Expr::Exists { subquery, negated } => elements::exists(subquery, *negated),
@@ -179,6 +182,7 @@ impl VisitorMut for Spelling {
             subqueries::as_values(key);
         }
         rows::name_columns(expr);
+        windows::bracket_parameters(expr);
         flow(expressions::rewrite(expr, self.zone.as_deref()))
     }
 }
@@ -193,6 +197,7 @@ fn counts(query: &mut Query) {
 
 /// A parameter as a bigint.
 fn as_bigint(expr: &mut Expr) {
+    parameters::unbracket(expr);
     if is_parameter(expr) {
         *expr = cast_to(expr.clone(), DataType::BigInt(None));
     }
@@ -202,7 +207,7 @@ fn as_bigint(expr: &mut Expr) {
 fn is_parameter(expr: &Expr) -> bool {
     match expr {
         Expr::Value(value) => matches!(value.value, Value::Placeholder(_)),
-        Expr::Cast { expr, .. } => is_parameter(expr),
+        Expr::Cast { expr, .. } | Expr::Nested(expr) => is_parameter(expr),
         _ => false,
     }
 }
@@ -236,6 +241,20 @@ fn fetch(query: &mut Query) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// `FETCH FIRST (expression) ROWS WITH TIES`, of which the parser gives the number of rows as a limit in brackets, as it is written.
+fn fetch_bracketed(query: &mut Query) {
+    let fetch = query.fetch.as_mut();
+    let Some(fetch) = fetch.filter(|fetch| fetch.with_ties && fetch.quantity.is_none()) else {
+        return;
+    };
+    if let Some(LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause {
+        fetch.quantity = limit.take_if(|expr| matches!(expr, Expr::Nested(_) | Expr::Subquery(_)));
+        if limit.is_none() && offset.is_none() {
+            query.limit_clause = None;
+        }
+    }
 }
 
 /// A number as it is written.

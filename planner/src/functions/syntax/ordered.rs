@@ -16,12 +16,7 @@ use super::function_name;
 use crate::commands::{folded, name_parts};
 
 /// The aggregates whose result depends on the order.
-const GATHERING: [&str; 4] = [
-    "array_agg",
-    "json_object_agg",
-    "jsonb_object_agg",
-    "string_agg",
-];
+const GATHERING: [&str; 2] = ["array_agg", "string_agg"];
 
 /// What the names of hidden columns begin with, which no client's text can bring into a statement.
 const HIDDEN: &str = "\u{1e}order ";

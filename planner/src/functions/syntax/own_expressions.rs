@@ -2,18 +2,45 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Expr, Query, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{Expr, Query, Visit, VisitMut, Visitor, VisitorMut};
+
+/// Tells the expressions of a tree, inner ones first, but not those of queries in it.
+pub(crate) fn each_own<T: Visit + ?Sized>(tree: &T, of: impl FnMut(&Expr)) {
+    // The visitor never breaks off.
+    let _ = Visit::visit(tree, &mut Own { depth: 0, of });
+}
 
 /// Changes the expressions of a tree, inner ones first, but not those of queries in it.
-pub(crate) fn change_own<T: VisitMut + ?Sized>(tree: &mut T, change: impl FnMut(&mut Expr)) {
+pub(crate) fn change_own<T: VisitMut + ?Sized>(tree: &mut T, of: impl FnMut(&mut Expr)) {
     // The visitor never breaks off.
-    let _ = tree.visit(&mut Own { depth: 0, change });
+    let _ = VisitMut::visit(tree, &mut Own { depth: 0, of });
 }
 
 struct Own<F> {
     /// Below how many queries.
     depth: usize,
-    change: F,
+    of: F,
+}
+
+impl<F: FnMut(&Expr)> Visitor for Own<F> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if self.depth == 0 {
+            (self.of)(expr);
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 impl<F: FnMut(&mut Expr)> VisitorMut for Own<F> {
@@ -31,7 +58,7 @@ impl<F: FnMut(&mut Expr)> VisitorMut for Own<F> {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if self.depth == 0 {
-            (self.change)(expr);
+            (self.of)(expr);
         }
         ControlFlow::Continue(())
     }

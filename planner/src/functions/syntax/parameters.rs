@@ -1,15 +1,16 @@
-//! Parameters as arguments of functions and operators of numbers: `power($1, 2)`, `x ^ $1`, `ntile($1)`, and beside
-//! parameters alone: `$1 = $2`.
+//! Parameters as arguments of functions and operators of numbers: `power($1, 2)`, `x ^ $1`, `ntile($1)`, of moments:
+//! `$1 AT TIME ZONE 'UTC'`, and beside parameters alone: `$1 = $2`.
 //!
 //! In and out: an expression. As PostgreSQL decides, a parameter without a type is a double in such a call, where the planner
-//! would take it for a text, and a text where no other operand has a type, either.
+//! would take it for a text, a moment with a zone where one is moved to another, and a text where no other operand has a type,
+//! either.
 
 use datafusion::sql::sqlparser::ast::{
-    ArrayElemTypeDef, BinaryOperator, DataType, Expr, FunctionArg, FunctionArgExpr,
-    FunctionArguments, UnaryOperator, Value,
+    ArrayElemTypeDef, BinaryOperator, DataType, ExactNumberInfo, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArguments, TimezoneInfo, UnaryOperator, Value,
 };
 
-use super::{cast_to, function_name, literal};
+use super::{cast_to, function_name, literal, number_text};
 
 /// Functions of doubles, whatever the number of their arguments.
 const OF_DOUBLES: [&str; 25] = [
@@ -53,12 +54,26 @@ fn argument_type(name: &str, idx: usize, n_args: usize) -> Option<DataType> {
         }
         ("percentile_cont" | "percentile_disc", 0) => Some(DataType::DoublePrecision),
         ("ntile", 0) | ("nth_value" | "lag" | "lead", 1) => Some(DataType::Integer(None)),
+        ("timezone", 1) if n_args == 2 => Some(moment()),
+        ("date_trunc", 1) if n_args == 3 => Some(moment()),
         _ => None,
     }
 }
 
-/// Gives the parameters of a power, a root, a sign and of rounding up and down their type.
+/// The type of a moment of which nothing tells more.
+fn moment() -> DataType {
+    DataType::Timestamp(None, TimezoneInfo::WithTimeZone)
+}
+
+/// Gives the parameters of a power, a root, a sign and of rounding up and down their type, and a moment that is moved to another
+/// zone.
 fn type_factors(expr: &mut Expr) {
+    if let Expr::AtTimeZone { timestamp, .. } = expr {
+        if is_open(timestamp) {
+            **timestamp = cast_to(timestamp.as_ref().clone(), moment());
+        }
+        return;
+    }
     let operands: Vec<&mut Expr> = match expr {
         Expr::BinaryOp {
             left,
@@ -80,6 +95,99 @@ fn type_factors(expr: &mut Expr) {
     for operand in operands.into_iter().filter(|operand| is_open(operand)) {
         *operand = cast_to(operand.clone(), DataType::DoublePrecision);
     }
+}
+
+/// Functions whose arguments are of one type.
+const OF_ONE_TYPE: [&str; 4] = ["coalesce", "greatest", "least", "nullif"];
+
+/// Gives parameters beside parts of moments the type of these: a double beside `date_part`, a numeric beside EXTRACT, most of which are
+/// whole numbers to the planner.
+pub(super) fn type_beside_parts(expr: &mut Expr) {
+    let values: Vec<&mut Expr> = match expr {
+        Expr::BinaryOp { left, op, right } if takes_numbers(op) => {
+            vec![left.as_mut(), right.as_mut()]
+        }
+        Expr::Between {
+            expr, low, high, ..
+        } => vec![expr.as_mut(), low.as_mut(), high.as_mut()],
+        Expr::InList { expr, list, .. } => std::iter::once(expr.as_mut()).chain(list).collect(),
+        Expr::IsDistinctFrom(left, right) | Expr::IsNotDistinctFrom(left, right) => {
+            vec![left.as_mut(), right.as_mut()]
+        }
+        Expr::Case {
+            conditions,
+            else_result,
+            ..
+        } => {
+            let results = conditions.iter_mut().map(|branch| &mut branch.result);
+            results.chain(else_result.as_deref_mut()).collect()
+        }
+        Expr::Function(function)
+            if function_name(function).is_some_and(|name| OF_ONE_TYPE.contains(&name.as_str())) =>
+        {
+            arguments(function)
+        }
+        _ => return,
+    };
+    let parts: Vec<Option<DataType>> = values.iter().map(|value| part_type(value)).collect();
+    let is_known = |(value, part): (&&mut Expr, &Option<DataType>)| {
+        part.is_some() || is_open(value) || number_text(value).is_some()
+    };
+    if !values.iter().zip(&parts).all(is_known) {
+        return;
+    }
+    let mut parts = parts.into_iter().flatten();
+    let Some(first) = parts.next() else {
+        return;
+    };
+    let told = parts.find(|part| *part == DataType::DoublePrecision);
+    let told = told.unwrap_or(first);
+    for value in values.into_iter().filter(|value| is_open(value)) {
+        *value = cast_to(value.clone(), told.clone());
+    }
+}
+
+fn arguments(function: &mut Function) -> Vec<&mut Expr> {
+    let FunctionArguments::List(list) = &mut function.args else {
+        return Vec::new();
+    };
+    let args = list.args.iter_mut().filter_map(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)) => Some(arg),
+        _ => None,
+    });
+    args.collect()
+}
+
+/// The type of a part of a moment.
+fn part_type(expr: &Expr) -> Option<DataType> {
+    match expr {
+        Expr::Nested(inner) => part_type(inner),
+        Expr::Extract { .. } => Some(DataType::Numeric(ExactNumberInfo::None)),
+        Expr::Function(function) => {
+            let is_part = function_name(function).is_some_and(|name| name == "date_part");
+            is_part.then_some(DataType::DoublePrecision)
+        }
+        _ => None,
+    }
+}
+
+/// Whether an operator computes or compares numbers.
+fn takes_numbers(op: &BinaryOperator) -> bool {
+    use BinaryOperator as B;
+    matches!(
+        op,
+        B::Eq
+            | B::NotEq
+            | B::Lt
+            | B::LtEq
+            | B::Gt
+            | B::GtEq
+            | B::Plus
+            | B::Minus
+            | B::Multiply
+            | B::Divide
+            | B::Modulo
+    )
 }
 
 /// Makes texts of parameters beside which no operand has a type.
@@ -143,6 +251,16 @@ fn takes_texts(op: &BinaryOperator) -> bool {
             | B::PGRegexNotMatch
             | B::PGRegexNotIMatch
     )
+}
+
+/// `($1)` is `$1`: the brackets say nothing, and would hide the parameter from what gives it a type.
+pub(super) fn unbracket(expr: &mut Expr) {
+    while let Expr::Nested(inner) = expr
+        && is_open(inner)
+    {
+        let inner = inner.as_ref().clone();
+        *expr = inner;
+    }
 }
 
 /// Whether an expression is a parameter without a type.

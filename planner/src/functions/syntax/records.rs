@@ -4,6 +4,7 @@
 
 use datafusion::sql::sqlparser::ast::{DataType, Expr, Ident, SelectItem, TableAlias, TableFactor};
 
+use super::parameters::is_open;
 use super::relations::{called, derived, template};
 use super::unnest::names_columns;
 use super::{call, cast_to, text};
@@ -33,7 +34,7 @@ pub(super) fn rows(factor: &TableFactor) -> Result<Option<TableFactor>> {
         return Err(Error::invalid("42601", message, None));
     };
     let (value, from) = match elements {
-        None => (arg.clone(), None),
+        None => (record_document(&name, arg), None),
         Some(elements) => {
             let (query, mut select) = template("SELECT 1")?;
             let element = Ident::new("record_element");
@@ -71,6 +72,18 @@ fn named(name: Ident) -> TableAlias {
         name,
         columns: Vec::new(),
         at: None,
+    }
+}
+
+/// The document that `jsonb_to_record` and its like take, which a parameter without a type is.
+pub(crate) fn record_document(function: &str, arg: &Expr) -> Expr {
+    let data_type = match function.starts_with("jsonb") {
+        true => DataType::JSONB,
+        false => DataType::JSON,
+    };
+    match is_open(arg) {
+        true => cast_to(arg.clone(), data_type),
+        false => arg.clone(),
     }
 }
 

@@ -1,5 +1,5 @@
 //! Comparisons of rows: `(a, b) < (1, 2)`, `(a, b) IN ((1, 2), (3, 4))`, `(a, b) IN (SELECT x, y FROM t)`,
-//! `(a, b) < ALL (SELECT x, y FROM t)`, `(a, b) IS NULL`.
+//! `(a, b) < ALL (SELECT x, y FROM t)`, `(a, b) BETWEEN (1, 2) AND (3, 4)`, `(a, b) IS DISTINCT FROM (1, 2)`, `(a, b) IS NULL`.
 //!
 //! In: an expression; out: the comparisons of its columns. Rows compare from left to right, and a NULL is unknown only where
 //! the columns before it do not decide.
@@ -18,6 +18,22 @@ const MAX_LISTED: usize = 200;
 pub(super) fn spelt(expr: &Expr) -> Option<Expr> {
     match expr {
         Expr::BinaryOp { left, op, right } => compared(&row(left)?, op, &row(right)?),
+        Expr::Between {
+            expr,
+            negated,
+            low,
+            high,
+        } => {
+            let (wanted, low, high) = (row(expr)?, row(low)?, row(high)?);
+            let above = compared(&wanted, &BinaryOperator::GtEq, &low)?;
+            let below = compared(&wanted, &BinaryOperator::LtEq, &high)?;
+            let within = binary(above, BinaryOperator::And, below);
+            Some(negate(nested(within), *negated))
+        }
+        Expr::IsNotDistinctFrom(left, right) => alike(&row(left)?, &row(right)?),
+        Expr::IsDistinctFrom(left, right) => {
+            alike(&row(left)?, &row(right)?).map(|same| negate(same, true))
+        }
         Expr::InList {
             expr,
             list,
@@ -166,6 +182,23 @@ fn compared(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Option<Expr> 
     Some(nested(binary(decided, B::Or, undecided)))
 }
 
+/// Whether rows have the same values, of which NULL is one.
+fn alike(left: &[Expr], right: &[Expr]) -> Option<Expr> {
+    if left.len() != right.len() {
+        return None;
+    }
+    let pairs = left.iter().zip(right);
+    let same = pairs.map(|(left, right)| {
+        nested(binary(
+            left.clone(),
+            BinaryOperator::Spaceship,
+            right.clone(),
+        ))
+    });
+    same.reduce(|before, pair| binary(before, BinaryOperator::And, pair))
+        .map(nested)
+}
+
 /// The relation of a subquery's rows among which one is looked for.
 pub(super) const ROWS: &str = "in_rows_of";
 
@@ -244,6 +277,14 @@ mod tests {
         assert_eq!(
             rewritten("(a, b) IN ((1, 2), (3, 4))"),
             "(((a = 1 AND b = 2) OR (a = 3 AND b = 4)))"
+        );
+        assert_eq!(
+            rewritten("(a, b) NOT BETWEEN (1, 2) AND (3, c)"),
+            "(NOT ((a > 1 OR (a = 1 AND b >= 2)) AND (a < 3 OR (a = 3 AND b <= c))))"
+        );
+        assert_eq!(
+            rewritten("ROW(a, b) IS DISTINCT FROM ROW(1, $1)"),
+            "(NOT ((a <=> 1) AND (b <=> $1)))"
         );
     }
 

@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::function_name;
-use super::own_expressions::change_own;
+use super::own_expressions::each_own;
 use super::relations::{derived, gives_rows, template};
 use crate::bind::{REPEATED, column_name_of};
 use crate::commands::folded;
@@ -120,7 +120,7 @@ fn gives_several(item: &SelectItem) -> bool {
         return false;
     };
     let mut is_found = false;
-    change_own(&mut expr.clone(), |expr| {
+    each_own(expr, |expr| {
         if let Expr::Function(function) = expr
             && function.over.is_none()
             && let Some(name) = function_name(function)

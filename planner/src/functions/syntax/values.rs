@@ -62,6 +62,16 @@ fn moment(data_type: &DataType) -> usize {
     }
 }
 
+/// The type of values that say that they are moments of several types, which is that of all together.
+pub(super) fn common_moment(values: &[&Expr]) -> Option<DataType> {
+    let told = values.iter().filter_map(|value| told(value));
+    let moments = told.filter(|told| matches!(told, DataType::Date | DataType::Timestamp(..)));
+    let moments: Vec<DataType> = moments.collect();
+    let widest = moments.iter().max_by_key(|told| moment(told))?;
+    let differ = moments.iter().any(|told| moment(told) != moment(widest));
+    differ.then(|| widest.clone())
+}
+
 /// The type that a value says that it has, of those that the planner does not mix with texts.
 fn told(value: &Expr) -> Option<DataType> {
     let of = |data_type: &DataType| {

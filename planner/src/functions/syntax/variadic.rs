@@ -1,14 +1,17 @@
 //! Calls whose last arguments are an array: `concat_ws(',', VARIADIC names)`, `format('%s %s', VARIADIC ARRAY['a', 'b'])`.
 //!
-//! In: a call as it was read; out: the elements of a literal as arguments, and else the function's form that takes an array.
+//! In: a call as it was read; out: the elements of a literal as arguments, and else the function's form that takes an array. The
+//! elements of all dimensions are taken one after another.
 
 use auspex_sql::variadic_array;
 use datafusion::sql::sqlparser::ast::{
     Array, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Value,
 };
 
+use super::values::common_moment;
 use super::{call, cast_to, function_name, literal, plain_arguments, text};
 use crate::error::{Error, Result};
+use crate::functions::FLAT;
 
 /// The functions that take any number of arguments, and how many others stand before these.
 const FUNCTIONS: [(&str, usize); 13] = [
@@ -61,20 +64,28 @@ pub(super) fn spell(expr: &mut Expr) -> Result<()> {
     Ok(())
 }
 
-/// The elements of a literal that have one type each by itself. Others take that of all together.
+/// The elements of a literal that have one type each by itself, and moments in that which they have together, as a date beside a
+/// time stamp. Others take that of all together.
 fn spread(array: &Expr) -> Option<Vec<Expr>> {
     match array {
         Expr::Nested(inner) => spread(inner),
         Expr::Array(Array { elem, .. }) => {
-            let is_array = |expr: &Expr| matches!(expr, Expr::Array(_));
+            let elements = flattened(elem)?;
             let is_null =
                 |expr: &Expr| matches!(expr, Expr::Value(value) if value.value == Value::Null);
-            let others = elem.iter().filter(|expr| !is_null(expr));
+            let others = elements.iter().copied().filter(|expr| !is_null(expr));
             let (texts, others): (Vec<&Expr>, Vec<&Expr>) =
                 others.partition(|expr| literal(expr).is_some());
             let are_alike = texts.is_empty() || others.is_empty();
-            let are_values = !elem.is_empty() && !elem.iter().any(is_array);
-            (are_alike && are_values).then(|| elem.clone())
+            if !are_alike || elements.is_empty() {
+                return None;
+            }
+            let moment = common_moment(&elements);
+            let elements = elements.into_iter().map(|element| match &moment {
+                Some(moment) => cast_to(element.clone(), moment.clone()),
+                None => element.clone(),
+            });
+            Some(elements.collect())
         }
         Expr::Cast {
             expr,
@@ -82,11 +93,46 @@ fn spread(array: &Expr) -> Option<Vec<Expr>> {
             ..
         } => {
             let elements = spread(expr)?.into_iter();
-            let elements = elements.map(|element| cast_to(element, item.as_ref().clone()));
+            let elements = elements.map(|element| cast_to(element, innermost(item).clone()));
             Some(elements.collect())
         }
         _ => None,
     }
+}
+
+/// The elements of all dimensions; `None`: these are not alike.
+fn flattened(elements: &[Expr]) -> Option<Vec<&Expr>> {
+    let are_arrays = matches!(elements.first(), Some(Expr::Array(_)));
+    let mut flat = Vec::with_capacity(elements.len());
+    let mut length = None;
+    for element in elements {
+        match element {
+            Expr::Array(inner) if are_arrays => {
+                let inner = flattened(&inner.elem)?;
+                if *length.get_or_insert(inner.len()) != inner.len() {
+                    return None;
+                }
+                flat.extend(inner);
+            }
+            Expr::Array(_) => return None,
+            _ if are_arrays => return None,
+            element => flat.push(element),
+        }
+    }
+    Some(flat)
+}
+
+/// The type of the elements of arrays of any number of dimensions.
+fn innermost(item: &DataType) -> &DataType {
+    match item {
+        DataType::Array(ArrayElemTypeDef::SquareBracket(inner, _)) => innermost(inner),
+        item => item,
+    }
+}
+
+/// An array with its elements in one dimension.
+fn flat(array: Expr) -> Expr {
+    call(FLAT, vec![array])
 }
 
 /// The same of an array as a whole.
@@ -103,10 +149,11 @@ fn over_array(name: &str, first: Option<Expr>, array: Expr) -> Result<Expr> {
             let texts = DataType::Array(ArrayElemTypeDef::SquareBracket(item, None));
             call(FORMAT, vec![first, cast_to(array, texts)])
         }
-        "json_build_array" => cast_to(call("to_jsonb", vec![array]), DataType::JSON),
-        "jsonb_build_array" => call("to_jsonb", vec![array]),
-        "num_nonnulls" => n_values(array),
+        "json_build_array" => cast_to(call("to_jsonb", vec![flat(array)]), DataType::JSON),
+        "jsonb_build_array" => call("to_jsonb", vec![flat(array)]),
+        "num_nonnulls" => n_values(flat(array)),
         "num_nulls" => {
+            let array = flat(array);
             let n_elements = call("cardinality", vec![array.clone()]);
             operation(n_elements, BinaryOperator::Minus, n_values(array))
         }

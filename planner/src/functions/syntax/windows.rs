@@ -1,7 +1,7 @@
 //! Named windows: `OVER w`, `OVER (w ORDER BY …)`, `WINDOW w AS (…), v AS (w ORDER BY …)`.
 //!
 //! In: a SELECT and what its rows are sorted by; out: the same with each window written out where it is used. The planner
-//! reads the name of a whole window alone, and forgets that of one which is extended.
+//! reads the name of a whole window alone, and forgets that of one which is extended. Also PARTITION BY of a parameter alone.
 
 use std::ops::ControlFlow;
 
@@ -31,6 +31,22 @@ pub(super) fn rewrite(select: &mut Select, order: Option<&mut OrderBy>) -> Resul
     match windows.write_out(select, order) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
+    }
+}
+
+/// Brackets parameters that rows are parted by: the planner leaves out values that are written there, and so would take a
+/// parameter for none of the statement's.
+pub(super) fn bracket_parameters(expr: &mut Expr) {
+    let Expr::Function(function) = expr else {
+        return;
+    };
+    let Some(WindowType::WindowSpec(spec)) = &mut function.over else {
+        return;
+    };
+    for part in &mut spec.partition_by {
+        if super::is_parameter(part) {
+            *part = Expr::Nested(Box::new(part.clone()));
+        }
     }
 }
 

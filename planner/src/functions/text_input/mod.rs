@@ -29,13 +29,10 @@ use datafusion::arrow::datatypes::{
     TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
     TimestampSecondType,
 };
-use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
-use datafusion::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ExprSchemable as _, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    Cast, ColumnarValue, Expr, ExprSchemable as _, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Volatility,
 };
 pub(crate) use file_texts::FILE_TEXTS;
@@ -56,37 +53,18 @@ pub(super) fn local_moment(text: &str, session_zone: &str) -> Result<NaiveDateTi
 }
 
 /// Puts the functions of this module in the place of casts.
-#[derive(Debug)]
-pub(super) struct ReadTexts;
-
-impl FunctionRewrite for ReadTexts {
-    fn name(&self) -> &str {
-        "read_texts"
+pub(super) fn read_cast(cast: &Cast, schema: &DFSchema) -> Result<Option<Expr>> {
+    let Some(name) = function_name(cast.field.data_type()) else {
+        return Ok(None);
+    };
+    let is_text = |data_type: DataType| data_type.is_string();
+    if !cast.expr.get_type(schema).is_ok_and(is_text)
+        || is_written_float(&cast.expr, cast.field.data_type())
+    {
+        return Ok(None);
     }
-
-    fn rewrite(
-        &self,
-        expr: Expr,
-        schema: &DFSchema,
-        _: &ConfigOptions,
-    ) -> Result<Transformed<Expr>> {
-        let Expr::Cast(cast) = &expr else {
-            return Ok(Transformed::no(expr));
-        };
-        let Some(name) = function_name(cast.field.data_type()) else {
-            return Ok(Transformed::no(expr));
-        };
-        let is_text = |data_type: DataType| data_type.is_string();
-        if !cast.expr.get_type(schema).is_ok_and(is_text)
-            || is_written_float(&cast.expr, cast.field.data_type())
-        {
-            return Ok(Transformed::no(expr));
-        }
-        let function = reading(name, Arc::clone(&cast.field));
-        Ok(Transformed::yes(
-            function.call(vec![cast.expr.as_ref().clone()]),
-        ))
-    }
+    let function = reading(name, Arc::clone(&cast.field));
+    Ok(Some(function.call(vec![cast.expr.as_ref().clone()])))
 }
 
 /// Whether a text is written out and is a floating-point number that fits. The planner reads it as well, and knows a cast
