@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Identity;
 use crate::engine::lock;
 use crate::observe::StatementText;
 use crate::session_lists::{CursorFacts, SessionList, StatementFacts};
@@ -42,7 +43,7 @@ impl BackendState {
 #[derive(Debug)]
 pub struct Backend {
     process_id: i32,
-    user: String,
+    user: Arc<Identity>,
     address: Option<SocketAddr>,
     started_us: i64,
     encryption: OnceLock<Encryption>,
@@ -105,14 +106,14 @@ pub struct BackendFacts {
 impl Backend {
     pub(crate) fn new(
         process_id: i32,
-        user: &str,
+        user: Arc<Identity>,
         application: &str,
         address: Option<SocketAddr>,
     ) -> Backend {
         let now = now_us();
         Backend {
             process_id,
-            user: user.to_owned(),
+            user,
             address,
             started_us: now,
             encryption: OnceLock::new(),
@@ -192,7 +193,7 @@ impl Backend {
         let doing = lock(&self.doing).clone();
         BackendFacts {
             process_id: self.process_id,
-            user: self.user.clone(),
+            user: self.user.authenticated_user(),
             address: self.address,
             encryption: self.encryption.get().cloned(),
             application: doing.application,
@@ -229,7 +230,7 @@ impl Activity {
         let backends = lock(&self.backends);
         backends
             .values()
-            .filter(|backend| backend.user == user)
+            .filter(|backend| backend.user.authenticated_user() == user)
             .count()
     }
 
@@ -240,7 +241,7 @@ impl Activity {
     /// Whose a session is; `None`: there is no such session.
     pub(crate) fn user_of(&self, process_id: i32) -> Option<String> {
         let backends = lock(&self.backends);
-        Some(backends.get(&process_id)?.user.clone())
+        Some(backends.get(&process_id)?.user.authenticated_user())
     }
 
     /// Ends a session; whether there is such a one.

@@ -7,16 +7,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use auspex_storage::CatalogState;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::HeldRole;
 use crate::engine::Engine;
 
 /// The trainings of an engine that run in the background.
 #[derive(Debug, Default)]
 pub(crate) struct Background {
     /// Whose each process is.
-    owners: watch::Sender<BTreeMap<i32, String>>,
+    owners: watch::Sender<BTreeMap<i32, HeldRole>>,
     is_ending: AtomicBool,
 }
 
@@ -28,8 +30,9 @@ pub(crate) struct BackgroundTraining {
 
 impl Background {
     /// Whose a process is; `None`: there is no such process.
-    pub(crate) fn user_of(&self, process_id: i32) -> Option<String> {
-        self.owners.borrow().get(&process_id).cloned()
+    pub(crate) fn user_of(&self, process_id: i32, state: &CatalogState) -> Option<String> {
+        let owners = self.owners.borrow();
+        Some(owners.get(&process_id)?.name_in(state))
     }
 
     /// Whether trainings are cancelled because the server ends.
@@ -43,7 +46,7 @@ impl BackgroundTraining {
     pub(crate) fn begin(
         engine: &Arc<Engine>,
         process_id: i32,
-        user: String,
+        user: HeldRole,
         cancel: &CancellationToken,
     ) -> BackgroundTraining {
         engine.set_running(process_id, Some(cancel));

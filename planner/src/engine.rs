@@ -403,7 +403,7 @@ impl Engine {
     /// Whose a process is, a session or a training in the background; `None`: there is no such process.
     pub(crate) fn user_of(&self, process_id: i32) -> Option<String> {
         let user = self.activity.user_of(process_id);
-        user.or_else(|| self.background.user_of(process_id))
+        user.or_else(|| self.background.user_of(process_id, &self.catalog.state()))
     }
 
     /// How many sessions are open.

@@ -9,6 +9,7 @@ use auspex_ml::error::Error as MlError;
 use auspex_sql::ParseError;
 use auspex_storage::{Error as StorageError, ErrorPlace};
 use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::tokenizer::Span;
 
 use crate::distributed::ClusterError;
 
@@ -194,6 +195,8 @@ pub enum Error {
         sqlstate: &'static str,
         /// Why.
         message: String,
+        /// What it lacks.
+        detail: Option<&'static str>,
         /// What to do.
         hint: Option<String>,
     },
@@ -240,6 +243,25 @@ impl Error {
             message: message.into(),
             hint,
             position: None,
+        }
+    }
+
+    /// The same error of what stands at a place in the statement, unless nothing does: a part of a tree that was made.
+    pub(crate) fn at(self, span: Span) -> Error {
+        let place = usize::try_from(span.start.column).ok();
+        match self {
+            Error::Invalid {
+                sqlstate,
+                message,
+                hint,
+                position: None,
+            } => Error::Invalid {
+                sqlstate,
+                message,
+                hint,
+                position: place.and_then(|place| place.checked_sub(1)),
+            },
+            other => other,
         }
     }
 
@@ -363,6 +385,7 @@ impl Error {
             Error::Storage(error) => error.detail(),
             Error::NotUnique { key, .. } => Some(format!("Key {key} is duplicated.")),
             Error::NotUpdatable { detail, .. } => Some(detail.clone()),
+            Error::Refused { detail, .. } => detail.map(ToOwned::to_owned),
             Error::Cluster(error) => error.detail(),
             Error::WrongKind { found, name, .. } => {
                 let article = if found.starts_with(['a', 'e', 'i', 'o', 'u']) {

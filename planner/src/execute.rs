@@ -40,13 +40,7 @@ pub(crate) use work::Work;
 
 /// Whether a statement ends a block by committing it.
 pub(crate) fn is_commit(parsed: &ParsedStatement) -> bool {
-    let Statement::Sql(statement) = &parsed.statement else {
-        return false;
-    };
-    matches!(
-        statement.as_ref(),
-        SqlStatement::Statement(statement) if matches!(**statement, ast::Statement::Commit { .. })
-    )
+    matches!(parsed.sql(), Some(ast::Statement::Commit { .. }))
 }
 
 /// Whether a statement may read tables; those that do not leave the snapshot of their block to the next one.
@@ -483,7 +477,10 @@ pub(crate) async fn run(
             let command = (statement.as_ref(), parameters.as_slice());
             Box::pin(commands::run(session, command, control)).await
         }
-        Work::Nothing(tag) => Ok(Outcome::Command((*tag).to_owned())),
+        Work::Nothing(tag) => {
+            commands::tell_not_analyzed(session, &prepared.statement, control)?;
+            Ok(Outcome::Command((*tag).to_owned()))
+        }
     }
 }
 

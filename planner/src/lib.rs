@@ -20,6 +20,7 @@ mod channels;
 mod checkpoints;
 mod commands;
 mod constants;
+mod copied_lines;
 mod copied_rows;
 mod copy_options;
 mod distributed;
@@ -72,9 +73,10 @@ pub use access::{Identity, LoginFacts, RoleFacts, Subject};
 pub use activity::{Backend, BackendFacts, BackendState, Encryption};
 pub use advisory_locks::LockFacts;
 pub use auspex_storage::{
-    CheckReport, DeclaredType, Deferral, DomainType, EnumType, ErrorPlace, Garbage, GarbageOptions,
-    Identity as ColumnNumbers, JsonKind, Key, PasswordVerifier, Problem, ReferenceAction, Removed,
-    TextLimit, generated_password, is_uuid, marked_element, uuid_marks, with_clock_digits,
+    BitKind, CheckReport, DeclaredType, Deferral, DomainType, EnumType, ErrorPlace, Garbage,
+    GarbageOptions, Identity as ColumnNumbers, JsonKind, Key, PasswordVerifier, Problem,
+    ReferenceAction, Removed, TextLimit, generated_password, is_uuid, marked_element, uuid_marks,
+    with_clock_digits,
 };
 pub use bind::{
     ORIGIN_KEY, column_name_of, declared_columns_of_view, declared_of_result, ml_functions,
@@ -84,9 +86,11 @@ pub use catalog::enum_facts::EnumFacts;
 pub use catalog::facts::{
     CatalogFacts, FactsKind, ModelFacts, ObjectFacts, SettingFacts, TableRules,
 };
+pub use catalog::momentary::{MomentaryRows, MomentaryTable};
 pub use catalog::reference_facts::ReferenceFacts;
 pub use catalog::sequence_row::{SequenceFacts, SequenceOwner};
 pub use channels::Notification;
+pub use copied_lines::CopiedLines;
 pub use copy_options::{CopyColumns, CopyFormat, CopyOptions, header_fault};
 pub use distributed::{
     Cluster, ClusterConfig, ClusterError, ClusterTls, ClusterToken, WorkerConfig, WorkerNode,
@@ -103,7 +107,7 @@ pub use functions::{
 pub use memory::{KeptRows, ReceivedBytes, SentRows};
 pub use observe::{SessionEnd, StatementText, StatementWatch};
 pub use quoted_names::quoted_name;
-pub use session::{KeptStatement, Prepared, STACK_BYTES, Session};
+pub use session::{KeptStatement, Prepared, STACK_BYTES, Session, SyntaxMemory};
 pub use session_lists::{CursorFacts, Listed, SessionList, StatementFacts};
 pub use settings::Settings;
 pub use statement_run::{CopyIn, Notice, Outcome, Severity, StatementControl};

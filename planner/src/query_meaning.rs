@@ -110,9 +110,10 @@ pub(crate) fn time_zone() -> Option<String> {
     zone.ok().flatten()
 }
 
-/// The dialect of the training query that is being bound.
-pub(crate) fn dialect() -> Option<Dialect> {
-    BOUND.try_with(|bound| bound.dialect).ok()
+/// The dialect of the training query that is being bound, else the session's.
+pub(crate) fn dialect(session: &Session) -> Dialect {
+    let bound = BOUND.try_with(|bound| bound.dialect);
+    bound.unwrap_or_else(|_| session.settings().dialect())
 }
 
 /// Marks the start of a statement in a state, from which functions read the settings and the time: that of the training

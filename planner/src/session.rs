@@ -1,25 +1,27 @@
 //! One client: its settings, its names, and the statements that it prepares and executes.
 //!
 //! In: parsed statements and parameter values; out: rows or a command tag. Every statement can be
-//! cancelled and timed out here, whatever it does.
+//! cancelled and timed out here, whatever it does. `prepared` plans them, `kept` and `full_digits` are about plans that stay,
+//! `declared_enums` about types that clients tell by numbers.
 
+mod declared_enums;
 mod full_digits;
 mod kept;
 mod limits;
+mod long_texts;
 mod models;
 mod parameters;
+mod prepared;
 mod tables_read;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Formatter};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use auspex_sql::ParsedStatement;
 use auspex_storage::{CatalogEntry, RoleDefinition};
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::execution::{SessionState, SessionStateBuilder};
@@ -30,19 +32,17 @@ use crate::access::{Identity, roles};
 use crate::activity::Backend;
 use crate::advisory_locks::SessionLocks;
 use crate::backend;
-use crate::bind::{stored_parameters, typed_values};
 use crate::catalog::SessionCatalogs;
 use crate::catalog::facts::CatalogFacts;
 use crate::catalog::table_relations::TableRelations;
-use crate::engine::{ClientFacts, Engine, SessionFacts, lock};
+use crate::engine::{ClientFacts, Engine, SessionFacts};
 use crate::error::{Error, Result};
 use crate::execute::{self, Work};
-use crate::functions::{FILE_TEXTS, holds_numerics};
+use crate::functions::FILE_TEXTS;
 use crate::listening::Listening;
 use crate::memory;
 use crate::named::Named;
 use crate::physical::AuspexQueryPlanner;
-use crate::point_plan::PointPlan;
 use crate::query_meaning;
 use crate::sequences::Taken;
 use crate::settings::Settings;
@@ -50,12 +50,14 @@ use crate::statement_clock::StatementClock;
 use crate::statement_run::{Outcome, StatementControl};
 use crate::streams;
 use crate::temporary::TemporaryTables;
-use crate::transaction::{Transaction, locked_rows, refuse_locked_rows};
+use crate::transaction::{Transaction, refuse_locked_rows};
 use crate::workload::RoleLimits;
 
-use full_digits::InFull;
 pub use kept::KeptStatement;
 pub(crate) use limits::Limits;
+pub use long_texts::SyntaxMemory;
+pub(crate) use prepared::Planned;
+pub use prepared::Prepared;
 pub(crate) use tables_read::TablesRead;
 
 /// The one database of a warehouse, which every tool guesses.
@@ -89,107 +91,6 @@ pub struct Session {
     _memory: MemoryReservation,
 }
 
-/// A statement that is ready to run, any number of times.
-pub struct Prepared {
-    pub(crate) statement: ParsedStatement,
-    schema: Option<SchemaRef>,
-    parameter_types: Vec<DataType>,
-    /// The types that the client declared, with what tells of a text that it is a uuid or json.
-    declared: Vec<Option<FieldRef>>,
-    /// The numerics that do nothing but fill columns.
-    stored: BTreeSet<usize>,
-    /// The parameters that are uuids or json.
-    marked_parameters: BTreeMap<usize, FieldRef>,
-    /// Only the session that prepared it asks for it, so that nobody ever waits here.
-    planned: Mutex<Arc<Planned>>,
-    /// The same for numerics that have more digits than its parameters.
-    in_full: Mutex<Option<InFull>>,
-    /// The bytes of its plan.
-    plan_bytes: usize,
-    /// What it says of rows that others have locked.
-    locked_rows: Option<&'static str>,
-    /// Whether it is kept by a name.
-    stays: AtomicBool,
-}
-
-/// What a prepared statement does, as the catalog was at a generation.
-pub(crate) struct Planned {
-    /// The generation up to which `named` is known to mean the same.
-    generation: AtomicU64,
-    pub(crate) work: Work,
-    /// The same as expressions, if its only inputs are parameters.
-    point: Option<PointPlan>,
-    named: Named,
-    /// Whether it was run.
-    used: AtomicBool,
-    /// How often that had changed which the session alone sees.
-    own_changes: u64,
-    /// The change of the session's role that it was planned after.
-    role_change: u64,
-    /// What names without a schema meant.
-    search_path: Option<String>,
-    /// Where its predictions are computed.
-    device: [Option<String>; 2],
-    /// The clock that it reads.
-    time_zone: Option<String>,
-}
-
-impl Prepared {
-    /// The columns of its rows; `None` when it gives none.
-    pub fn schema(&self) -> Option<&SchemaRef> {
-        self.schema.as_ref()
-    }
-
-    /// The types of its parameters.
-    pub fn parameter_types(&self) -> &[DataType] {
-        &self.parameter_types
-    }
-
-    /// Its text.
-    pub fn text(&self) -> &str {
-        &self.statement.text
-    }
-
-    /// Whether it ends a block by committing it.
-    pub fn is_commit(&self) -> bool {
-        execute::is_commit(&self.statement)
-    }
-
-    /// Whether its only inputs are its parameters, so that `execute_point` may answer it.
-    pub fn is_point(&self) -> bool {
-        lock(&self.planned).point.is_some()
-    }
-
-    pub(crate) fn planned(&self) -> Arc<Planned> {
-        Arc::clone(&lock(&self.planned))
-    }
-}
-
-impl Planned {
-    /// Whether the objects that the statement names are what they were. One atomic comparison, unless the catalog has
-    /// changed since the last time.
-    fn is_current(&self, session: &Session) -> bool {
-        if self.own_changes != session.own_changes()
-            || self.role_change != session.identity.changes()
-            || self.search_path != session.settings.get("search_path")
-            || self.device != session.settings.device_settings()
-            || self.time_zone != session.settings.get("timezone")
-        {
-            return false;
-        }
-        let catalog = &session.engine.catalog;
-        let generation = catalog.generation();
-        if self.generation.load(Ordering::Relaxed) == generation {
-            return true;
-        }
-        let same = self.named.mean_the_same(&session.seen_catalog());
-        if same {
-            self.generation.store(generation, Ordering::Relaxed);
-        }
-        same
-    }
-}
-
 impl Debug for Session {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         write!(f, "Session({} of {})", self.process_id, self.user())
@@ -211,14 +112,16 @@ impl Session {
         process_id: i32,
     ) -> Result<Arc<Session>> {
         let settings = Settings::new(&engine.default_settings)?;
+        settings.adopt(&engine.common_settings());
         settings.adopt(&role.settings);
         // A client that tells no name has that of its role.
         if !client.application.is_empty() {
             settings.start_with("application_name", &client.application)?;
         }
-        let identity = Arc::new(Identity::new(&client.user));
-        let (user, application) = (client.user.as_str(), client.application.as_str());
-        let backend = Backend::new(process_id, user, application, client.address);
+        let identity = Arc::new(Identity::new(&engine.catalog, &client.user));
+        let application = settings.get("application_name").unwrap_or_default();
+        let user = Arc::clone(&identity);
+        let backend = Backend::new(process_id, user, &application, client.address);
         let backend = Arc::new(backend);
         let extension = engine.extension.clone();
         let base = engine.state_for(&client.user, &RoleLimits::of(role))?;
@@ -329,29 +232,6 @@ impl Session {
         Ok(auspex_sql::parse(text, self.settings.dialect())?)
     }
 
-    /// Binds and plans a statement; client types for parameters win over inferred ones.
-    pub async fn prepare(
-        self: &Arc<Session>,
-        statement: &ParsedStatement,
-        declared: &[Option<FieldRef>],
-    ) -> Result<Prepared> {
-        self.clock.start();
-        self.know_catalog(statement).await?;
-        let names = self.names_of_now();
-        let tables = TablesRead::of(&self.engine.catalog, vec![names.1.clone()]);
-        let planning = self.prepare_once(statement, declared, names);
-        let prepared = Box::pin(planning).await;
-        let Err(error) = prepared else {
-            return prepared;
-        };
-        if tables.gone(&error).await.is_none() {
-            return Err(tables.in_names(error));
-        }
-        // The names mean other tables by now, or none.
-        let names = self.names_of_now();
-        Box::pin(self.prepare_once(statement, declared, names)).await
-    }
-
     /// Reads the commits of other servers, as far as a statement needs them.
     async fn know_catalog(&self, statement: &ParsedStatement) -> Result<()> {
         let catalog = &self.engine.catalog;
@@ -360,83 +240,6 @@ impl Session {
             false => catalog.refresh().await?,
         }
         Ok(())
-    }
-
-    /// The number of the catalog's state, and what is to hold the names that are looked up in it.
-    fn names_of_now(&self) -> (u64, Named) {
-        let generation = self.engine.catalog.generation();
-        (generation, Named::of(&self.seen_catalog()))
-    }
-
-    /// How often that changed which it alone sees: its temporary tables, and what its block has defined.
-    fn own_changes(&self) -> u64 {
-        self.temporary.changes() + self.transaction.redefined()
-    }
-
-    async fn prepare_once(
-        self: &Arc<Session>,
-        statement: &ParsedStatement,
-        declared: &[Option<FieldRef>],
-        (generation, named): (u64, Named),
-    ) -> Result<Prepared> {
-        let role_change = self.identity.changes();
-        let search_path = self.settings.get("search_path");
-        let device = self.settings.device_settings();
-        let time_zone = self.settings.get("timezone");
-        let mut declared = declared.to_vec();
-        let mut work = self.plan_typed(statement, &declared, &named).await?;
-        if let Some(settled) = work.settled_parameters(&declared)? {
-            declared = settled;
-            work = self.plan_typed(statement, &declared, &named).await?;
-        }
-        if let Work::Late { given, .. } = &mut work {
-            given.clone_from(&declared);
-        }
-        let parameter_types = work.parameter_types(&declared)?;
-        let schema = work.schema(&statement.statement, &parameter_types)?;
-        let marked_parameters = work.marked_parameters()?;
-        let stored = match parameter_types.iter().any(holds_numerics) {
-            true => stored_parameters(statement),
-            false => BTreeSet::new(),
-        };
-        let plan_bytes = kept::plan_bytes(&work, !parameter_types.is_empty());
-        let planned = Planned {
-            generation: AtomicU64::new(generation),
-            point: work.point_plan(&parameter_types, schema.as_ref()),
-            work,
-            named,
-            used: AtomicBool::new(false),
-            own_changes: self.own_changes(),
-            role_change,
-            search_path,
-            device,
-            time_zone,
-        };
-        Ok(Prepared {
-            statement: statement.clone(),
-            schema,
-            parameter_types,
-            declared,
-            stored,
-            marked_parameters,
-            plan_bytes,
-            locked_rows: locked_rows(statement),
-            planned: Mutex::new(Arc::new(planned)),
-            in_full: Mutex::default(),
-            stays: AtomicBool::new(false),
-        })
-    }
-
-    /// Plans a statement whose parameters are declared.
-    async fn plan_typed(
-        self: &Arc<Session>,
-        statement: &ParsedStatement,
-        declared: &[Option<FieldRef>],
-        named: &Named,
-    ) -> Result<Work> {
-        let typed = typed_values(statement, declared);
-        let planning = Box::pin(execute::plan(self, typed.as_ref().unwrap_or(statement)));
-        self.room().scope(named.scope(planning)).await
     }
 
     /// The rows of a statement whose only inputs are its parameters, at once: no planning, no task, no lock that others
@@ -486,7 +289,7 @@ impl Session {
         let slot = self
             .engine
             .workload
-            .enter(self.identity.authenticated_user(), &role)?;
+            .enter(&self.identity.authenticated_user(), &role)?;
         let timeout = self.time_limit();
         let limits = Limits::start(control, timeout, &self.engine.timers, slot);
         self.engine
@@ -534,29 +337,8 @@ impl Session {
     /// What the role that logged in may use.
     fn role_limits(&self) -> RoleLimits {
         let state = self.engine.catalog.state();
-        let role = roles::find(&state, self.identity.authenticated_user());
+        let role = roles::find(&state, &self.identity.authenticated_user());
         role.map_or_else(RoleLimits::default, |role| RoleLimits::of(&role))
-    }
-
-    /// Plans a statement anew, and keeps that plan.
-    pub(crate) async fn replan(self: &Arc<Session>, prepared: &Prepared) -> Result<Arc<Planned>> {
-        // A marked one was left to what stands beside it: as of the type that Arrow has for it, it would be a text.
-        let declared = |(idx, known): (usize, &DataType)| {
-            let declared = prepared.declared.get(idx).cloned().flatten();
-            let is_marked = prepared.marked_parameter(idx).is_some();
-            let known = || Arc::new(Field::new("value", known.clone(), true));
-            declared.or_else(|| (!is_marked).then(known))
-        };
-        let types = prepared.parameter_types.iter().enumerate().map(declared);
-        let types: Vec<Option<FieldRef>> = types.collect();
-        let again = self.prepare(&prepared.statement, &types).await?;
-        if prepared.stays.load(Ordering::Relaxed) {
-            again.stay(self)?;
-        }
-        let again = again.planned();
-        again.used.store(true, Ordering::Relaxed);
-        *lock(&prepared.planned) = Arc::clone(&again);
-        Ok(again)
     }
 
     /// A state that plans one statement: with the session's settings as they are now.

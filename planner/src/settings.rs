@@ -24,6 +24,19 @@ use definitions::{Check, DEFINITIONS, Definition, bound, check, find};
 pub(crate) use session_values::{zone_of, zone_of_interval};
 pub(crate) use units::{milliseconds, size_bytes};
 
+/// What a transaction block says of itself, and what blocks begin with, which is what `SHOW` tells outside of one.
+pub(crate) const OF_BLOCKS: [(&str, &str); 3] = [
+    ("transaction_isolation", "default_transaction_isolation"),
+    ("transaction_read_only", "default_transaction_read_only"),
+    ("transaction_deferrable", "default_transaction_deferrable"),
+];
+
+/// What blocks begin with, of a setting that a block has for itself.
+fn default_of_block(name: &str) -> Option<&'static str> {
+    let found = OF_BLOCKS.iter().find(|(of_block, _)| *of_block == name);
+    found.map(|(_, default)| *default)
+}
+
 /// The settings of one session.
 #[derive(Debug)]
 pub struct Settings {
@@ -47,6 +60,7 @@ impl Settings {
             };
             all.insert(name, checked);
         }
+        all.retain(|name, _| default_of_block(name).is_none());
         Ok(Settings {
             values: Mutex::new(all.clone()),
             defaults: Mutex::new(all),
@@ -56,9 +70,17 @@ impl Settings {
     /// The value of a setting; `None` if there is no such setting.
     pub fn get(&self, name: &str) -> Option<String> {
         let name = canonical(name);
-        let known = lock(&self.values).get(&name).cloned();
+        let known = self.kept(&name);
+        if let (None, Some(default)) = (&known, default_of_block(&name)) {
+            return self.get(default);
+        }
         let accepted = || ACCEPTED.iter().find(|definition| definition.name == name);
         known.or_else(|| accepted().map(|definition| definition.default.to_owned()))
+    }
+
+    /// The value of a setting that the session keeps one of; a block keeps what it says of itself.
+    pub(crate) fn kept(&self, name: &str) -> Option<String> {
+        lock(&self.values).get(name).cloned()
     }
 
     /// All values, also of the settings that sessions keep none of.
@@ -68,6 +90,8 @@ impl Settings {
             .map(|definition| (definition.name.to_owned(), definition.default.to_owned()))
             .collect();
         values.extend(lock(&self.values).clone());
+        let of_blocks = OF_BLOCKS.into_iter();
+        values.extend(of_blocks.filter_map(|(name, _)| Some((name.to_owned(), self.get(name)?))));
         values
     }
 
@@ -85,6 +109,10 @@ impl Settings {
     pub fn start_with(&self, name: &str, value: &str) -> Result<()> {
         let name = canonical(name);
         let value = checked(&name, value)?;
+        if default_of_block(&name).is_some() {
+            // There is no block that it could be about.
+            return Ok(());
+        }
         lock(&self.defaults).insert(name.clone(), value.clone());
         lock(&self.values).insert(name, value);
         Ok(())
@@ -144,10 +172,11 @@ impl Settings {
     pub fn reset_all(&self) {
         let mut reset = lock(&self.defaults).clone();
         let mut values = lock(&self.values);
-        let is_read_only = |name: &String| {
-            find(name).is_ok_and(|definition| matches!(definition.check, Check::ReadOnly))
+        let stays = |name: &String| {
+            default_of_block(name).is_some()
+                || find(name).is_ok_and(|definition| matches!(definition.check, Check::ReadOnly))
         };
-        let kept = values.iter().filter(|(name, _)| is_read_only(name));
+        let kept = values.iter().filter(|(name, _)| stays(name));
         reset.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
         *values = reset;
     }

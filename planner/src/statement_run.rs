@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc::{Sender, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
+use crate::copied_lines::CopiedLines;
 use crate::copy_options::CopyOptions;
 
 /// How serious a notice is.
@@ -114,6 +115,8 @@ pub struct CopyIn {
     pub columns: SchemaRef,
     /// The form of the rows.
     pub options: CopyOptions,
+    /// Finds the row that a failure is about.
+    pub lines: CopiedLines,
     /// Takes the rows; dropped at their end. An error makes the statement fail, so that nothing of it stays.
     pub rows: Sender<Result<RecordBatch, DataFusionError>>,
     /// Ends with the command tag when all rows are in the table.

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-use auspex_storage::{CatalogEntry, Definition, LIFE_SIGN_INTERVAL, Tables};
+use auspex_storage::{CatalogEntry, CatalogState, Definition, LIFE_SIGN_INTERVAL, Tables};
 
+use crate::access::HeldRole;
 use crate::engine::lock;
 use crate::name_scope;
 use crate::session::Session;
+use crate::transaction::TemporaryChange;
 
 /// The temporary tables of a session by name.
 #[derive(Debug, Default)]
@@ -21,8 +23,20 @@ pub(crate) struct TemporaryTables {
     changes: AtomicU64,
     /// Whether signs of life are given.
     gives_signs: AtomicBool,
+    /// Whose they are by their ids, also when the role gets another name.
+    owners: Mutex<BTreeMap<String, HeldRole>>,
     /// The ids of those whose rows end with each transaction, and whether they were changed since.
     passing: Mutex<BTreeMap<String, bool>>,
+    /// Those by their ids that an open block has dropped, which come back if it is taken back.
+    left: Mutex<BTreeMap<String, Left>>,
+}
+
+/// A temporary table without its place among the others.
+#[derive(Debug)]
+struct Left {
+    entry: Arc<CatalogEntry>,
+    owner: Option<HeldRole>,
+    passing: Option<bool>,
 }
 
 /// The schema under which temporary tables may be named.
@@ -38,11 +52,6 @@ impl TemporaryTables {
         lock(&self.tables).values().any(|entry| entry.id == id)
     }
 
-    /// All of them.
-    pub(crate) fn entries(&self) -> Vec<Arc<CatalogEntry>> {
-        lock(&self.tables).values().cloned().collect()
-    }
-
     fn add(&self, entry: CatalogEntry) {
         lock(&self.tables).insert(entry.name.clone(), Arc::new(entry));
         self.changes.fetch_add(1, Ordering::Relaxed);
@@ -54,11 +63,49 @@ impl TemporaryTables {
         self.add(entry);
     }
 
-    fn remove(&self, name: &str) -> Option<Arc<CatalogEntry>> {
+    fn remove(&self, name: &str) -> Option<Left> {
         self.changes.fetch_add(1, Ordering::Relaxed);
         let entry = lock(&self.tables).remove(name)?;
-        lock(&self.passing).remove(&entry.id);
-        Some(entry)
+        Some(Left {
+            owner: lock(&self.owners).remove(&entry.id),
+            passing: lock(&self.passing).remove(&entry.id),
+            entry,
+        })
+    }
+
+    /// Gives one that a block has dropped its place again.
+    pub(crate) fn put_back(&self, id: &str) {
+        let Some(left) = lock(&self.left).remove(id) else {
+            return;
+        };
+        if let Some(owner) = left.owner {
+            lock(&self.owners).insert(id.to_owned(), owner);
+        }
+        if let Some(is_changed) = left.passing {
+            lock(&self.passing).insert(id.to_owned(), is_changed);
+        }
+        self.add(left.entry.as_ref().clone());
+    }
+
+    /// Says whose a temporary object is, if nobody has it yet.
+    pub(crate) fn give(&self, id: &str, owner: HeldRole) {
+        lock(&self.owners).entry(id.to_owned()).or_insert(owner);
+    }
+
+    /// An entry with the name that its owner has in a state of the catalog.
+    pub(crate) fn owned_now(
+        &self,
+        entry: Arc<CatalogEntry>,
+        state: &CatalogState,
+    ) -> Arc<CatalogEntry> {
+        let owners = lock(&self.owners);
+        match owners.get(&entry.id).map(|owner| owner.name_in(state)) {
+            Some(owner) if owner != entry.owner => {
+                let entry = entry.as_ref().clone();
+                Arc::new(CatalogEntry { owner, ..entry })
+            }
+            _ => entry,
+        }
     }
 
     /// Lets the rows of a table, those that it has now as well, end with each transaction.
@@ -84,10 +131,11 @@ impl TemporaryTables {
         taken.collect()
     }
 
-    /// The ids of those that have files.
+    /// The ids of those that have files, also of those that may come back.
     fn ids(&self) -> Vec<String> {
-        let tables = lock(&self.tables);
-        let with_files = tables.values().filter(|entry| has_files(entry));
+        let (tables, left) = (lock(&self.tables), lock(&self.left));
+        let left = left.values().map(|left| &left.entry);
+        let with_files = tables.values().chain(left).filter(|entry| has_files(entry));
         with_files.map(|entry| entry.id.clone()).collect()
     }
 
@@ -105,6 +153,12 @@ impl Session {
     /// Adds a temporary table or sequence; from now on signs in its folder tell that the session lives.
     pub(crate) async fn add_temporary(self: &Arc<Self>, entry: CatalogEntry) {
         let id = entry.id.clone();
+        let made = TemporaryChange::Made {
+            name: entry.name.clone(),
+            id: id.clone(),
+        };
+        self.keep_temporary(made);
+        self.temporary.give(&id, self.identity().current());
         self.temporary.add(entry);
         give_sign(&self.engine.tables, &id).await;
         if !self.temporary.gives_signs.swap(true, Ordering::Relaxed) {
@@ -119,7 +173,19 @@ impl Session {
         }
         let entry = self.temporary.get(name)?;
         name_scope::note_temporary(name);
-        Some(entry)
+        let state = self.seen_catalog();
+        Some(self.temporary.owned_now(entry, &state))
+    }
+
+    /// All temporary tables, views and sequences, each with the name that its owner has now.
+    pub(crate) fn temporary_entries(&self) -> Vec<Arc<CatalogEntry>> {
+        let entries: Vec<_> = lock(&self.temporary.tables).values().cloned().collect();
+        if entries.is_empty() {
+            return entries;
+        }
+        let state = self.seen_catalog();
+        let owned = |entry| self.temporary.owned_now(entry, &state);
+        entries.into_iter().map(owned).collect()
     }
 
     /// Removes the rows that end with a transaction, as `ON COMMIT DELETE ROWS` has it.
@@ -132,18 +198,46 @@ impl Session {
         }
     }
 
-    /// Removes a temporary table with its files; whether there was one.
+    /// Removes a temporary table with its files, which go at the end of a block that has changed rows; whether there was
+    /// one.
     pub(crate) async fn drop_temporary(&self, name: &str) -> bool {
-        let Some(entry) = self.temporary.remove(name) else {
+        let Some(left) = self.temporary.remove(name) else {
             return false;
         };
-        if !has_files(&entry) {
-            return true;
-        }
-        if let Err(error) = self.engine.tables.remove_managed(&entry.id).await {
-            tracing::warn!(%error, name, "could not remove the files of a temporary table");
+        let id = left.entry.id.clone();
+        match self.keep_temporary(TemporaryChange::Dropped { id: id.clone() }) {
+            true => {
+                lock(&self.temporary.left).insert(id, left);
+            }
+            false => self.remove_temporary_files(&left.entry).await,
         }
         true
+    }
+
+    /// Removes a temporary table that a block has made, unless it has dropped it.
+    pub(crate) async fn remove_made(&self, name: &str, id: &str) {
+        let is_there = self.temporary.get(name).is_some_and(|entry| entry.id == id);
+        if let Some(left) = is_there.then(|| self.temporary.remove(name)).flatten() {
+            self.remove_temporary_files(&left.entry).await;
+        }
+    }
+
+    /// Removes the files of a temporary table that a block has dropped.
+    pub(crate) async fn remove_left(&self, id: &str) {
+        let left = lock(&self.temporary.left).remove(id);
+        if let Some(left) = left {
+            self.remove_temporary_files(&left.entry).await;
+        }
+    }
+
+    async fn remove_temporary_files(&self, entry: &CatalogEntry) {
+        if !has_files(entry) {
+            return;
+        }
+        if let Err(error) = self.engine.tables.remove_managed(&entry.id).await {
+            let name = entry.name.as_str();
+            tracing::warn!(%error, name, "could not remove the files of a temporary table");
+        }
     }
 
     /// Removes all temporary tables.

@@ -3,12 +3,15 @@
 //! In: `BEGIN`, `SAVEPOINT` and their kin; out: the tables as the block sees them. What it writes lies in files that no
 //! commit names before its end; so a block that fails, or whose client has gone, leaves nothing behind. A block changes
 //! one table, since two logs cannot be committed at once, and any temporary ones, whose logs nobody else writes. What it
-//! changes in the catalog behind a change of rows waits in memory, and is committed behind the rows.
+//! changes in the catalog behind a change of rows waits in memory, and is committed behind the rows; temporary tables come and
+//! go with it.
 
+mod committing;
 mod definitions;
 mod implicit;
 mod kept_definitions;
 mod kept_rights;
+mod kept_temporary;
 mod one_table;
 mod row_locks;
 mod savepoints;
@@ -16,6 +19,7 @@ mod snapshots;
 
 pub use implicit::BlockPart;
 pub(crate) use implicit::OwnBlock;
+pub(crate) use kept_temporary::TemporaryChange;
 pub(crate) use row_locks::{locked_rows, refuse_locked_rows};
 pub(crate) use savepoints::{release, rollback_to, savepoint};
 pub(crate) use snapshots::{ExportedSnapshots, import as import_snapshot};
@@ -26,25 +30,29 @@ use std::sync::{Arc, Mutex};
 
 use auspex_storage::Tables;
 use chrono::{DateTime, Utc};
-use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{
     TransactionAccessMode, TransactionIsolationLevel, TransactionMode,
 };
 
+use committing::commit_block;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use kept_definitions::KeptDefinitions;
-use one_table::named;
 use savepoints::Savepoint;
 
 use crate::access::Names;
 use crate::advisory_locks::HeldLock;
-use crate::commands::{name_parts, was_dropped};
+use crate::commands::name_parts;
 use crate::engine::lock;
 use crate::error::{Error, Result};
-use crate::listening::Committing;
 use crate::session::Session;
+use crate::settings::{self, OF_BLOCKS, canonical};
 use crate::statement_run::{Notice, StatementControl};
+
+/// What `SHOW` tells of the block's access.
+const READ_ONLY: &str = "transaction_read_only";
+/// What it was told of waiting, which changes nothing.
+const DEFERRABLE: &str = "transaction_deferrable";
 
 /// Whether a session is in a transaction block, as the protocol tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,6 +80,8 @@ struct Block {
     began: DateTime<Utc>,
     failed: bool,
     read_only: bool,
+    /// Nobody asked for it; a `BEGIN` makes it a block that somebody asked for.
+    is_implicit: bool,
     /// From its first statement on.
     tables: Option<Arc<Tables>>,
     /// The id and the name of the table that it changes.
@@ -80,6 +90,8 @@ struct Block {
     has_definitions: bool,
     /// What it has defined behind a change of rows.
     kept: KeptDefinitions,
+    /// What temporary relations it has made or dropped behind one.
+    temporary: Vec<TemporaryChange>,
     savepoints: Vec<Savepoint>,
     /// The settings before it.
     settings: BTreeMap<String, String>,
@@ -138,14 +150,19 @@ impl Transaction {
 
 /// The words of `BEGIN`.
 #[derive(Debug, Clone, Copy, Default)]
-struct Modes {
+pub(crate) struct Modes {
     read_only: Option<bool>,
     level: Option<TransactionIsolationLevel>,
+    deferrable: Option<bool>,
 }
 
 impl Modes {
-    fn of(modes: &[TransactionMode]) -> Modes {
-        let mut found = Modes::default();
+    /// Those of the tree, and whether the statement says `DEFERRABLE`.
+    pub(crate) fn of(modes: &[TransactionMode], deferrable: Option<bool>) -> Modes {
+        let mut found = Modes {
+            deferrable,
+            ..Modes::default()
+        };
         for mode in modes {
             match mode {
                 TransactionMode::AccessMode(access) => {
@@ -234,11 +251,29 @@ impl Session {
 
     /// Remembers what `SET LOCAL` is about to change.
     pub(crate) fn set_local(&self, name: &str) {
-        let before = self.settings().get(name);
-        let name = name.to_lowercase();
+        let name = canonical(name);
+        let before = self.settings().kept(&name);
         self.transaction.with(|block| {
             block.local.entry(name).or_insert(before);
         });
+    }
+
+    /// Changes a setting. What a block says of itself holds up to its end, and outside of one for nothing.
+    pub(crate) fn set_setting(&self, name: &str, value: &str) -> Result<()> {
+        let name = canonical(name);
+        if !OF_BLOCKS.iter().any(|(of_block, _)| *of_block == name) {
+            return self.settings().set(&name, value);
+        }
+        let value = settings::checked(&name, value)?;
+        let is_open = self.transaction.with(|block| {
+            if name == READ_ONLY {
+                block.read_only = value == "on";
+            }
+        });
+        if is_open.is_some() {
+            show_in_block(self, &name, &value);
+        }
+        Ok(())
     }
 
     /// Remembers the roles that `SET LOCAL` is about to change, or that a plain `SET` changes for good.
@@ -283,7 +318,7 @@ impl Session {
             self.listening.forget();
             self.listening.leave();
             if let Some(block) = self.transaction.take() {
-                roll_back(block).await;
+                roll_back(self, block).await;
             }
             self.drop_all_temporary().await;
         };
@@ -291,34 +326,46 @@ impl Session {
     }
 }
 
-async fn roll_back(block: Block) {
+async fn roll_back(session: &Session, block: Block) {
     if let Some(tables) = &block.tables {
         tables.discard_block().await;
     }
+    Box::pin(session.undo_temporary(&block.temporary)).await;
 }
 
 /// `BEGIN`, `START TRANSACTION`.
 pub(crate) fn begin(
     session: &Session,
     begin: bool,
-    modes: &[TransactionMode],
+    modes: Modes,
     control: &StatementControl,
 ) -> String {
     let tag = if begin { "BEGIN" } else { "START TRANSACTION" };
-    if session.transaction() != TransactionState::Idle {
+    let taken_over = session
+        .transaction
+        .with(|block| std::mem::take(&mut block.is_implicit));
+    if taken_over == Some(false) {
         control.notify(Notice {
             sqlstate: "25001",
             ..Notice::warning("there is already a transaction in progress")
         });
         return tag.to_owned();
     }
-    let modes = Modes::of(modes);
-    let by_default = session.settings().is_on("default_transaction_read_only");
-    let read_only = modes.read_only.unwrap_or(by_default);
-    open(session, read_only);
+    let by_default = |name: &str| session.settings().is_on(name);
+    let read_only = modes.read_only;
+    let read_only = read_only.unwrap_or_else(|| by_default("default_transaction_read_only"));
+    let deferrable = modes.deferrable;
+    let deferrable = deferrable.unwrap_or_else(|| by_default("default_transaction_deferrable"));
+    if taken_over.is_none() {
+        open(session, read_only);
+    }
+    session
+        .transaction
+        .with(|block| block.read_only = read_only);
     let level = session.settings().get("default_transaction_isolation");
     show_level(session, level_name(modes).or(level));
-    show_access(session, read_only);
+    show_switch(session, READ_ONLY, Some(read_only));
+    show_switch(session, DEFERRABLE, Some(deferrable));
     tell_level(modes, control);
     tag.to_owned()
 }
@@ -329,10 +376,12 @@ fn open(session: &Session, read_only: bool) {
         began,
         failed: false,
         read_only,
+        is_implicit: false,
         tables: None,
         written: None,
         has_definitions: false,
         kept: KeptDefinitions::default(),
+        temporary: Vec::new(),
         savepoints: Vec::new(),
         settings: session.settings().saved(),
         local: BTreeMap::new(),
@@ -355,14 +404,40 @@ fn show_level(session: &Session, level: Option<String>) {
     }
 }
 
-/// Lets `SHOW` tell whether the block is read-only up to its end.
-fn show_access(session: &Session, read_only: bool) {
-    let value = if read_only { "on" } else { "off" };
-    show_in_block(session, "transaction_read_only", value);
+/// Lets `SHOW` tell what the block is up to its end.
+fn show_switch(session: &Session, name: &str, is_on: Option<bool>) {
+    if let Some(is_on) = is_on {
+        show_in_block(session, name, if is_on { "on" } else { "off" });
+    }
+}
+
+/// What a block says of itself, which the one that `AND CHAIN` begins says, too.
+struct Characteristics {
+    read_only: bool,
+    shown: Vec<(&'static str, String)>,
+}
+
+impl Characteristics {
+    fn of(session: &Session, block: &Block) -> Characteristics {
+        let names = OF_BLOCKS.into_iter();
+        let shown = names.filter_map(|(name, _)| Some((name, session.settings().get(name)?)));
+        Characteristics {
+            read_only: block.read_only,
+            shown: shown.collect(),
+        }
+    }
+
+    /// Begins the next block.
+    fn open(self, session: &Session) {
+        open(session, self.read_only);
+        for (name, value) in self.shown {
+            show_in_block(session, name, &value);
+        }
+    }
 }
 
 fn show_in_block(session: &Session, name: &str, value: &str) {
-    if session.settings().get(name).as_deref() != Some(value) {
+    if session.settings().kept(name).as_deref() != Some(value) {
         session.set_local(name);
         session.settings().show(name, value.to_owned());
     }
@@ -379,8 +454,7 @@ fn tell_level(modes: Modes, control: &StatementControl) {
 }
 
 /// `SET TRANSACTION …`.
-pub(crate) fn set_modes(session: &Session, modes: &[TransactionMode], control: &StatementControl) {
-    let modes = Modes::of(modes);
+pub(crate) fn set_modes(session: &Session, modes: Modes, control: &StatementControl) {
     let is_open = session.transaction.with(|block| {
         if let Some(read_only) = modes.read_only {
             block.read_only = read_only;
@@ -389,9 +463,8 @@ pub(crate) fn set_modes(session: &Session, modes: &[TransactionMode], control: &
     match is_open {
         Some(()) => {
             show_level(session, level_name(modes));
-            if let Some(read_only) = modes.read_only {
-                show_access(session, read_only);
-            }
+            show_switch(session, READ_ONLY, modes.read_only);
+            show_switch(session, DEFERRABLE, modes.deferrable);
             tell_level(modes, control);
         }
         None => control.notify(Notice {
@@ -412,14 +485,15 @@ pub(crate) async fn commit(
         no_transaction(control);
         return Ok("COMMIT".to_owned());
     };
-    let (failed, read_only) = (block.failed, block.read_only);
+    let failed = block.failed;
+    let characteristics = Characteristics::of(session, &block);
     let passing = block.passing.clone();
     let done = match failed {
         true => {
             session.listening.forget();
             session.take_back(block.settings.clone(), block.roles.clone());
             definitions::tell_what_stays(block.has_definitions, control);
-            roll_back(block).await;
+            roll_back(session, block).await;
             Ok(())
         }
         false => {
@@ -442,77 +516,9 @@ pub(crate) async fn commit(
     session.drop_passing(passing).await;
     done?;
     if chain {
-        open(session, read_only);
+        characteristics.open(session);
     }
     Ok(if failed { "ROLLBACK" } else { "COMMIT" }.to_owned())
-}
-
-async fn commit_block(session: &Session, block: &Block) -> Result<()> {
-    let asked = session.listening.begin_commit();
-    let Some(tables) = &block.tables else {
-        asked.done();
-        return Ok(());
-    };
-    let done = match block.kept.check(&session.engine.catalog).await {
-        Ok(()) => commit_tables(session, Arc::clone(tables), block, asked).await,
-        Err(error) => {
-            tables.discard_block().await;
-            Err(error)
-        }
-    };
-    let Err(error) = done else {
-        return Ok(());
-    };
-    if let Some((id, name)) = &block.written
-        && was_dropped(session, id, &error).await
-    {
-        let message = format!("relation \"{name}\" does not exist");
-        let hint = "It was dropped meanwhile; nothing of the transaction block was committed.";
-        return Err(Error::invalid("42P01", message, Some(hint)));
-    }
-    Err(match error {
-        Error::Storage(error) => named(error, block.written.as_ref()),
-        error => error,
-    })
-}
-
-/// Commits a block in a task of its own, which goes on to its end when nobody waits any more: its table, its definitions,
-/// and then its temporary tables, whose logs nobody else writes. Notifications go out once something is committed.
-async fn commit_tables(
-    session: &Session,
-    tables: Arc<Tables>,
-    block: &Block,
-    asked: Committing,
-) -> Result<()> {
-    let engine = Arc::clone(&session.engine);
-    let kept = block.kept.clone();
-    let written = block.written.clone();
-    let changed = written.filter(|(id, _)| block.has_changes_in(id));
-    let committing = tokio::spawn(async move {
-        if let Some((id, _)) = &changed {
-            tables.commit_table(id).await?;
-        }
-        let name = changed.as_ref().map(|(_, name)| name.as_str());
-        let defined = Box::pin(kept.commit(&engine, name)).await;
-        if defined.is_err() && name.is_none() {
-            tables.discard_block().await;
-            return defined;
-        }
-        let temporary = tables.commit_block().await.map_err(Error::from);
-        let is_committed = name.is_some() || !kept.is_empty();
-        if temporary.is_ok() || is_committed {
-            asked.done();
-        }
-        defined?;
-        temporary.map_err(|error| match is_committed {
-            true => kept.without_temporary(name, error),
-            false => error,
-        })
-    });
-    match committing.await {
-        Ok(done) => done,
-        Err(error) => Err(DataFusionError::ExecutionJoin(Box::new(error)).into()),
-    }
 }
 
 /// `LOCK TABLE`: who loses a race is told so at COMMIT, so that there is nothing to wait for.
@@ -539,14 +545,14 @@ pub(crate) async fn rollback(session: &Session, chain: bool, control: &Statement
     match session.transaction.take() {
         None => no_transaction(control),
         Some(block) => {
-            let read_only = block.read_only;
+            let characteristics = Characteristics::of(session, &block);
             let passing = block.passing.clone();
             session.take_back(block.settings.clone(), block.roles.clone());
             definitions::tell_what_stays(block.has_definitions, control);
-            roll_back(block).await;
+            roll_back(session, block).await;
             session.drop_passing(passing).await;
             if chain {
-                open(session, read_only);
+                characteristics.open(session);
             }
         }
     }

@@ -1,17 +1,54 @@
 //! The role of a session: who logged in, who it says to be, and as whom it acts.
 //!
-//! In: `SET ROLE` and `SET SESSION AUTHORIZATION`, already checked; out: names. A number tells plans made for one role
-//! from those made for another.
+//! In: `SET ROLE` and `SET SESSION AUTHORIZATION`, already checked; out: names. A session holds roles, not names: one that
+//! is renamed keeps its session, and one that is dropped leaves it nobody's, also when another role gets its name. A number
+//! tells plans made for one role from those made for another.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
+use auspex_storage::{Catalog, CatalogState, ObjectKind};
+
+use super::roles;
 use crate::engine::lock;
+
+/// A role, whatever it is called by now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct HeldRole {
+    /// Its id and number; `None` of a role that is always there, whose name never changes.
+    entry: Option<(Arc<str>, u32)>,
+    /// What it was called when the session took it.
+    name: Arc<str>,
+}
+
+impl HeldRole {
+    /// The role that has a name at one moment.
+    pub(crate) fn of(state: &CatalogState, name: &str) -> HeldRole {
+        let entry = state.global(ObjectKind::Role, name);
+        let entry = entry.filter(|_| name != roles::SUPERUSER);
+        HeldRole {
+            entry: entry.map(|entry| (entry.id.as_str().into(), entry.oid)),
+            name: name.into(),
+        }
+    }
+
+    /// What it is called at a moment. One that was dropped gets a name that no role can have.
+    pub(crate) fn name_in(&self, state: &CatalogState) -> String {
+        match &self.entry {
+            None => self.name.to_string(),
+            Some((id, oid)) => match state.by_id(id) {
+                Some(entry) => entry.name.clone(),
+                None => format!("{}{oid}", roles::DROPPED),
+            },
+        }
+    }
+}
 
 /// The roles of one session.
 #[derive(Debug)]
 pub struct Identity {
-    authenticated: String,
+    catalog: Arc<Catalog>,
+    authenticated: HeldRole,
     names: Mutex<Names>,
     changes: AtomicU64,
 }
@@ -19,42 +56,54 @@ pub struct Identity {
 /// The roles as `SET` left them.
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
-    session: String,
-    current: Option<String>,
+    session: HeldRole,
+    current: Option<HeldRole>,
 }
 
 impl Identity {
-    pub(crate) fn new(user: &str) -> Identity {
+    /// That of a role which has proved who it is.
+    pub(crate) fn new(catalog: &Arc<Catalog>, user: &str) -> Identity {
+        let authenticated = HeldRole::of(&catalog.state(), user);
         Identity {
-            authenticated: user.to_owned(),
+            catalog: Arc::clone(catalog),
             names: Mutex::new(Names {
-                session: user.to_owned(),
+                session: authenticated.clone(),
                 current: None,
             }),
+            authenticated,
             changes: AtomicU64::new(0),
         }
     }
 
     /// Who logged in.
-    pub fn authenticated_user(&self) -> &str {
-        &self.authenticated
+    pub fn authenticated_user(&self) -> String {
+        self.authenticated.name_in(&self.catalog.state())
     }
 
     /// `session_user`.
     pub fn session_user(&self) -> String {
-        lock(&self.names).session.clone()
+        let session = lock(&self.names).session.clone();
+        session.name_in(&self.catalog.state())
     }
 
     /// `current_user`, whose privileges count.
     pub fn current_user(&self) -> String {
+        self.current().name_in(&self.catalog.state())
+    }
+
+    /// The role whose privileges count.
+    pub(crate) fn current(&self) -> HeldRole {
         let names = lock(&self.names);
         names.current.as_ref().unwrap_or(&names.session).clone()
     }
 
     /// `SHOW role`: `none` unless `SET ROLE` was said.
     pub fn role_setting(&self) -> String {
-        let names = lock(&self.names);
-        names.current.clone().unwrap_or_else(|| "none".to_owned())
+        let current = lock(&self.names).current.clone();
+        current.map_or_else(
+            || "none".to_owned(),
+            |role| role.name_in(&self.catalog.state()),
+        )
     }
 
     /// The roles as they are, to be restored.
@@ -74,13 +123,13 @@ impl Identity {
     }
 
     /// `SET ROLE`; `None` is the session's own.
-    pub(crate) fn set_current(&self, role: Option<String>) {
+    pub(crate) fn set_current(&self, role: Option<HeldRole>) {
         lock(&self.names).current = role;
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// `SET SESSION AUTHORIZATION`; `None` is who logged in.
-    pub(crate) fn set_session(&self, role: Option<String>) {
+    pub(crate) fn set_session(&self, role: Option<HeldRole>) {
         *lock(&self.names) = Names {
             session: role.unwrap_or_else(|| self.authenticated.clone()),
             current: None,

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use auspex_storage::{Change, Definition, PasswordVerifier, RoleDefinition};
 
-use super::roles;
+use super::{Access, roles};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::session::DATABASE;
 
 /// What the server needs to know of a role that wants in.
 #[derive(Debug, Clone)]
@@ -73,13 +74,14 @@ impl Engine {
         Ok(())
     }
 
-    /// The role that a session is opened for, which must exist, may log in, and has not too many sessions.
+    /// The role that a session is opened for, which must exist, may log in and connect, and has not too many sessions.
     pub(crate) fn admit(self: &Arc<Engine>, user: &str) -> Result<RoleDefinition> {
         let state = self.catalog.state();
         let Some(role) = roles::find(&state, user) else {
             return Err(Error::Refused {
                 sqlstate: "28000",
                 message: format!("role \"{user}\" does not exist"),
+                detail: None,
                 hint: (user != roles::SUPERUSER)
                     .then(|| format!("The first role is \"{}\".", roles::SUPERUSER)),
             });
@@ -88,15 +90,27 @@ impl Engine {
             return Err(Error::Refused {
                 sqlstate: "28000",
                 message: format!("role \"{user}\" is not permitted to log in"),
+                detail: None,
                 hint: None,
             });
         }
         let role = role.into_owned();
+        if !Access::of(Arc::clone(&state), user).has_on_database("CONNECT") {
+            return Err(Error::Refused {
+                sqlstate: "42501",
+                message: format!("permission denied for database \"{DATABASE}\""),
+                detail: Some("User does not have CONNECT privilege."),
+                hint: Some(format!(
+                    "A superuser may say: GRANT CONNECT ON DATABASE {DATABASE} TO {user}."
+                )),
+            });
+        }
         let limit = role.connection_limit.filter(|_| !role.superuser);
         if limit.is_some_and(|limit| self.activity.n_sessions_of(user) >= limit as usize) {
             return Err(Error::Refused {
                 sqlstate: "53300",
                 message: format!("too many connections for role \"{user}\""),
+                detail: None,
                 hint: None,
             });
         }

@@ -25,10 +25,10 @@ use auspex_storage::{
 pub(crate) use acting::{Acting, as_role, as_system, as_writer, is_writer_of};
 pub(crate) use files::FileUse;
 pub use identity::Identity;
-pub(crate) use identity::Names;
+pub(crate) use identity::{HeldRole, Names};
 pub use login::LoginFacts;
 pub use questions::{RoleFacts, Subject};
-pub(crate) use questions::{has_privilege, privileges_of};
+pub(crate) use questions::{database_grants, has_privilege, privileges_of};
 pub(crate) use tables::TableUse;
 
 use crate::commands::kind_name;
@@ -61,7 +61,11 @@ impl Session {
         match acting {
             Acting::System => Access::of_system(state),
             Acting::Role(role) => Access::of(state, role),
-            Acting::Session => Access::of(state, &self.user()),
+            Acting::Session => {
+                // By that state: a block may still see the name that a role had.
+                let role = self.identity().current().name_in(&state);
+                Access::of(state, &role)
+            }
         }
     }
 }
@@ -143,9 +147,23 @@ impl Access {
 
     /// It must have a privilege on a schema; one without an entry belongs to the engine.
     pub(crate) fn check_schema(&self, schema: &str, privilege: &'static str) -> Result<()> {
+        if privilege != "USAGE" {
+            self.check_not_dropped()?;
+        }
         match self.state.schema(schema) {
             Some(entry) if !self.has(entry, privilege) => Err(self.denied(entry, privilege)),
             _ => Ok(()),
+        }
+    }
+
+    /// It must still be there, to own something new.
+    fn check_not_dropped(&self) -> Result<()> {
+        match self.role.starts_with(roles::DROPPED) {
+            true => {
+                let message = "the role of this session was dropped";
+                Err(Error::invalid("42704", message, None))
+            }
+            false => Ok(()),
         }
     }
 
@@ -181,11 +199,33 @@ impl Access {
         }
     }
 
+    /// Whether it has a privilege on the database: everybody may connect and make temporary tables until something else
+    /// is said.
+    pub(crate) fn has_on_database(&self, privilege: &str) -> bool {
+        match self.state.global(ObjectKind::Database, DATABASE) {
+            Some(entry) => self.has(entry, privilege),
+            None => self.is_superuser || privilege != "CREATE",
+        }
+    }
+
+    /// It must be allowed to make temporary tables.
+    pub(crate) fn check_temporary(&self) -> Result<()> {
+        match self.has_on_database("TEMPORARY") {
+            true => Ok(()),
+            false => Err(Error::NotAllowed {
+                what: format!("create temporary tables in database \"{DATABASE}\""),
+                hint: Some(format!(
+                    "A superuser may say: GRANT TEMPORARY ON DATABASE {DATABASE} TO {}.",
+                    self.role
+                )),
+            }),
+        }
+    }
+
     /// It must be allowed to make schemas.
     pub(crate) fn check_create_schema(&self) -> Result<()> {
-        let database = self.state.global(ObjectKind::Database, DATABASE);
-        let is_granted = database.is_some_and(|entry| self.is_granted(entry, "CREATE"));
-        match self.is_superuser || is_granted {
+        self.check_not_dropped()?;
+        match self.has_on_database("CREATE") {
             true => Ok(()),
             false => Err(Error::PermissionDenied {
                 kind: "database",

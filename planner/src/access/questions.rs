@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use auspex_storage::{
-    CatalogEntry, CatalogState, GRANT_OPTION, ObjectKind, PUBLIC_ROLE, RESERVED_SCHEMAS,
+    CatalogEntry, CatalogState, Definition, GRANT_OPTION, Grants, ObjectKind, PUBLIC_ROLE,
+    RESERVED_SCHEMAS,
 };
 
 use super::{Access, roles};
@@ -40,6 +41,8 @@ pub struct RoleFacts {
     pub settings: BTreeMap<String, String>,
     /// Its groups, and whether it may make others members.
     pub member_of: BTreeMap<String, bool>,
+    /// The text of `COMMENT ON ROLE`.
+    pub comment: Option<String>,
 }
 
 /// An object that a question is about.
@@ -56,9 +59,13 @@ pub enum Subject<'a> {
 impl Engine {
     /// All roles, by number.
     pub fn roles(&self) -> Vec<RoleFacts> {
-        let all = roles::all(&self.catalog.state());
+        let state = self.catalog.state();
+        let all = roles::all(&state);
         let facts = all.into_iter().map(|(oid, name, role)| RoleFacts {
             oid,
+            comment: state
+                .global(ObjectKind::Role, &name)
+                .and_then(|entry| entry.comment.clone()),
             name,
             superuser: role.superuser,
             inherit: role.inherit,
@@ -72,6 +79,16 @@ impl Engine {
             member_of: role.member_of,
         });
         facts.collect()
+    }
+
+    /// The settings that all sessions start with, below those of their roles.
+    pub fn common_settings(&self) -> BTreeMap<String, String> {
+        let state = self.catalog.state();
+        let database = state.global(ObjectKind::Database, DATABASE);
+        match database.map(|entry| &entry.definition) {
+            Some(Definition::Database(database)) => database.settings.clone(),
+            _ => BTreeMap::new(),
+        }
     }
 }
 
@@ -97,7 +114,7 @@ pub(crate) fn has_privilege(
         Subject::Database => match access.state().global(ObjectKind::Database, DATABASE) {
             Some(entry) => Arc::clone(entry),
             None => {
-                let everybodys = |word: &str| matches!(word, "CONNECT" | "TEMPORARY" | "TEMP");
+                let everybodys = |word: &str| matches!(word, "CONNECT" | "TEMPORARY");
                 let granted = words(privileges).any(|(word, _)| everybodys(&word));
                 return Some(access.is_superuser() || granted);
             }
@@ -130,10 +147,18 @@ fn words(privileges: &str) -> impl Iterator<Item = (String, bool)> {
     privileges.split(',').map(|word| {
         let word = word.trim().to_uppercase();
         match word.strip_suffix(" WITH GRANT OPTION") {
-            Some(word) => (word.trim().to_owned(), true),
-            None => (word, false),
+            Some(word) => (in_full(word.trim()), true),
+            None => (in_full(&word), false),
         }
     })
+}
+
+/// A privilege by its longer name.
+fn in_full(word: &str) -> String {
+    match word {
+        "TEMP" => "TEMPORARY".to_owned(),
+        word => word.to_owned(),
+    }
 }
 
 /// The letters of PostgreSQL for privileges; `M` is `CREATE MODEL`.
@@ -147,17 +172,29 @@ const LETTERS: [(&str, char); 13] = [
     ("USAGE", 'U'),
     ("CREATE", 'C'),
     ("CREATE MODEL", 'M'),
-    ("CONNECT", 'c'),
     ("TEMPORARY", 'T'),
+    ("CONNECT", 'c'),
     ("READ", 'r'),
     ("WRITE", 'w'),
 ];
 
+/// The privileges on the database until something else is said.
+pub(crate) fn database_grants() -> Grants {
+    let everybodys = ["CONNECT", "TEMPORARY"].map(ToOwned::to_owned);
+    Grants::from([(PUBLIC_ROLE.to_owned(), everybodys.into())])
+}
+
 fn acl(entry: &CatalogEntry) -> Option<Vec<String>> {
-    if entry.granted().is_empty() {
+    // On the database everybody has some until something else is said, so that none at all is something.
+    let is_untouched = match entry.kind() {
+        ObjectKind::Database => *entry.granted() == database_grants(),
+        _ => entry.granted().is_empty(),
+    };
+    if is_untouched {
         return None;
     }
     let all = match entry.kind() {
+        ObjectKind::Database => "CTc",
         ObjectKind::Schema => "UCM",
         ObjectKind::Model => "rX",
         ObjectKind::Sequence => "rwU",

@@ -17,6 +17,9 @@ pub(crate) const SUPERUSER: &str = "postgres";
 const SUPERUSER_OID: u32 = 10;
 const SUPERUSER_ID: &str = "00000000-0000-0000-0000-000000000010";
 
+/// What the name of a role that was dropped begins with, as its sessions tell it: no role can be called so.
+pub(crate) const DROPPED: &str = "pg_dropped_role_";
+
 /// May read all rows of the database.
 pub(crate) const READ_ALL_DATA: &str = "pg_read_all_data";
 /// May change all rows of the database.

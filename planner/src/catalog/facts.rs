@@ -182,7 +182,7 @@ impl CatalogFacts {
 
     /// The session's temporary relations, which have no numbers.
     pub fn temporary_objects(&self) -> Result<Vec<ObjectFacts>> {
-        let entries = self.session()?.temporary.entries();
+        let entries = self.session()?.temporary_entries();
         Ok(entries.iter().filter_map(facts).collect())
     }
 
@@ -214,6 +214,16 @@ impl CatalogFacts {
         Ok(pairs)
     }
 
+    /// The objects that the query of one view names.
+    pub fn named_by_view(&self, view: u32) -> Result<Vec<ObjectFacts>> {
+        let state = self.session()?.seen_catalog();
+        let entry = state.by_oid(view);
+        let query = entry.and_then(|entry| entry.definition.stored_query());
+        let named = query.into_iter().flat_map(|query| &query.objects);
+        let named = named.filter_map(|object| state.by_id(&object.id));
+        Ok(named.filter_map(facts).collect())
+    }
+
     /// The privileges on a relation, or on a schema where `name` is `None`, as PostgreSQL spells them; `None` where nobody
     /// changed them.
     pub fn acl(&self, schema: &str, name: Option<&str>) -> Result<Option<Vec<String>>> {
@@ -223,6 +233,20 @@ impl CatalogFacts {
             None => Subject::Schema(schema),
         };
         let found = privileges_of(&state, &subject);
+        Ok(found.and_then(|(_, acl)| acl))
+    }
+
+    /// Fails unless the role that asks may use a schema.
+    pub fn check_usage(&self, schema: &str) -> Result<()> {
+        self.session()?
+            .asking_access()
+            .check_schema(schema, "USAGE")
+    }
+
+    /// The privileges on the database, likewise.
+    pub fn database_acl(&self) -> Result<Option<Vec<String>>> {
+        let state = self.session()?.seen_catalog();
+        let found = privileges_of(&state, &Subject::Database);
         Ok(found.and_then(|(_, acl)| acl))
     }
 
@@ -268,7 +292,7 @@ impl CatalogFacts {
     pub fn has_constraint_comments(&self) -> Result<bool> {
         let session = self.session()?;
         let state = session.seen_catalog();
-        let temporary = session.temporary.entries();
+        let temporary = session.temporary_entries();
         let mut entries = state.all().chain(&temporary);
         Ok(entries.any(|entry| {
             let is_table = matches!(entry.definition, Definition::Table(_));
@@ -358,7 +382,7 @@ impl CatalogFacts {
             if is_local {
                 session.set_local(name);
             }
-            session.settings().set(name, value)?;
+            session.set_setting(name, value)?;
         }
         Ok(session.settings().get(name).unwrap_or_default())
     }
@@ -366,9 +390,13 @@ impl CatalogFacts {
 
 /// The entry of a relation; those of temporary ones are the session's.
 pub(super) fn entry_of(session: &Session, schema: &str, name: &str) -> Option<Arc<CatalogEntry>> {
+    let state = session.seen_catalog();
     match schema == TEMPORARY {
-        true => session.temporary.get(name),
-        false => session.seen_catalog().get(schema, name).cloned(),
+        true => {
+            let entry = session.temporary.get(name)?;
+            Some(session.temporary.owned_now(entry, &state))
+        }
+        false => state.get(schema, name).cloned(),
     }
 }
 

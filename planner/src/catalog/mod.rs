@@ -1,7 +1,7 @@
 //! The warehouse as the SQL planner sees it: schemas and tables by name, opened when a query needs them.
 //!
 //! In: names; out: table providers. Views are planned here, since a view is a query; the system views
-//! about models are in `system`.
+//! about models are in `system`, and `momentary` has tables whose rows are made when they are read.
 
 pub(crate) mod binding;
 pub(crate) mod domain_facts;
@@ -11,6 +11,7 @@ mod foreign;
 mod job_views;
 mod lake_views;
 pub(crate) mod lineage;
+pub(crate) mod momentary;
 pub(crate) mod pins;
 pub(crate) mod reference_facts;
 pub(crate) mod rows;

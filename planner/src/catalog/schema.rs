@@ -77,7 +77,7 @@ impl SchemaProvider for WarehouseSchema {
             return Vec::new();
         };
         if self.name == TEMPORARY {
-            let entries = session.temporary.entries();
+            let entries = session.temporary_entries();
             let relations = entries.iter().filter(|entry| is_relation(entry));
             return relations.map(|entry| entry.name.clone()).collect();
         }

@@ -113,7 +113,7 @@ impl CatalogFacts {
         let session = self.session()?;
         let state = session.seen_catalog();
         let mut found = Vec::new();
-        let temporary = session.temporary.entries();
+        let temporary = session.temporary_entries();
         for entry in state.all().chain(&temporary) {
             match &entry.definition {
                 Definition::Sequence(sequence) => {

@@ -10,16 +10,16 @@ use auspex_ml::compute::{ListedDevice, list_devices};
 use auspex_ml::options::options_table;
 use auspex_ml::registry;
 use auspex_storage::{CatalogEntry, Definition, ModelDefinition, ObjectKind};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::catalog::{MemTable, SchemaProvider, Session as PlanningSession, TableProvider};
+use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
 use serde_json::Value;
 
 use super::job_views;
 use super::lake_views;
 use super::lineage;
+use super::momentary::{MomentaryRows, MomentaryTable};
 use super::pins::refuse_unpinned;
 use super::rows::{Cell, ColumnType, batch_of, schema_of};
 use crate::access::{Acting, as_system, roles};
@@ -216,11 +216,11 @@ impl SchemaProvider for SystemSchema {
             session.access().check_superuser("read the audit log")?;
         }
         let known = self.names.iter().find(|known| **known == name);
-        Ok(Some(Arc::new(SystemTable {
+        Ok(Some(Arc::new(MomentaryTable(SystemTable {
             session: Weak::clone(&self.session),
             name: known.copied().unwrap_or(PROGRESS_VIEW),
             acting: Acting::now(),
-        })))
+        }))))
     }
 
     fn table_exist(&self, name: &str) -> bool {
@@ -261,7 +261,7 @@ impl SystemTable {
         }
     }
 
-    async fn rows(&self, session: &Session) -> Result<Vec<Vec<Cell>>> {
+    async fn cells(&self, session: &Session) -> Result<Vec<Vec<Cell>>> {
         Ok(match self.name {
             "audit_log" => audit_log(session),
             "jobs" => job_views::rows(session),
@@ -282,29 +282,17 @@ impl SystemTable {
 }
 
 #[async_trait]
-impl TableProvider for SystemTable {
+impl MomentaryRows for SystemTable {
     fn schema(&self) -> SchemaRef {
         schema_of(self.columns())
     }
 
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn PlanningSession,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    async fn rows(&self) -> Result<RecordBatch> {
         let session = self.session.upgrade();
         let session =
             session.ok_or_else(|| DataFusionError::Internal("the session has ended".to_owned()))?;
-        let rows = Box::pin(self.acting.clone().during(self.rows(&session))).await?;
-        let batch = batch_of(self.columns(), &rows)?;
-        let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
-        table.scan(state, projection, filters, limit).await
+        let cells = Box::pin(self.acting.clone().during(self.cells(&session))).await?;
+        batch_of(self.columns(), &cells)
     }
 }
 

@@ -96,7 +96,7 @@ async fn read_all(session: &Arc<Session>) -> TableLogs {
     Named::note_files();
     let state = session.seen_catalog();
     let mut entries: Vec<Arc<CatalogEntry>> = state.all().cloned().collect();
-    entries.extend(session.temporary.entries());
+    entries.extend(session.temporary_entries());
     entries.retain(|entry| matches!(entry.definition, Definition::Table(_)));
     let reads = entries.into_iter().map(|entry| async move {
         match session.tables().shape(&entry.id).await {

@@ -9,7 +9,7 @@ use auspex_storage::{CatalogEntry, Definition, TableShape};
 use datafusion::sql::sqlparser::ast::{AlterTableOperation, CommentObject, ObjectName};
 
 use super::alter_table::put;
-use super::{folded, kind_name, name_parts};
+use super::{folded, kind_name, name_parts, roles};
 use crate::bind::{bind_query, undefined_column};
 use crate::error::{Error, Result};
 use crate::quoted_names::quoted_name;
@@ -25,6 +25,10 @@ pub(super) async fn comment(
 ) -> Result<String> {
     if matches!(object_type, CommentObject::Column) {
         return comment_column(session, name, comment, text).await;
+    }
+    if matches!(object_type, CommentObject::Role) {
+        let role = name_parts(name).pop().unwrap_or_default();
+        return roles::describe(session, &role, comment.as_deref(), text).await;
     }
     if !matches!(
         object_type,

@@ -22,6 +22,7 @@ use super::copy::{parsed_insert, query_of};
 use super::{dml, folded, name_parts};
 use crate::access::TableUse;
 use crate::bind::{GivenTables, bind_insert_with, bind_query, column_place};
+use crate::copied_lines::CopiedLines;
 use crate::copy_options::{CopyOptions, copy_condition, header_match_in_copy_to};
 use crate::engine::lock;
 use crate::error::{Error, Result};
@@ -96,6 +97,8 @@ struct Target {
     schema: String,
     relation: String,
     fields: Vec<Arc<Field>>,
+    /// The table's columns, and where each is among the fields.
+    columns: Vec<(String, Option<usize>)>,
 }
 
 impl ClientCopy {
@@ -117,8 +120,13 @@ impl ClientCopy {
             let field = shape.columns()[*idx].as_ref();
             Arc::new(field.clone().with_nullable(true))
         });
+        let columns = shape.columns().iter().enumerate().map(|(idx, column)| {
+            let place = places.iter().position(|place| *place == idx);
+            (column.name().clone(), place)
+        });
         Ok(Target {
             fields: fields.collect(),
+            columns: columns.collect(),
             schema,
             relation,
         })
@@ -176,6 +184,7 @@ pub(crate) async fn copy_in(
         table: target.relation,
         columns,
         options: copy.options.clone(),
+        lines: CopiedLines::new(target.columns, copy.condition.is_some()),
         rows,
         end: end.boxed(),
     })

@@ -148,10 +148,19 @@ pub(super) fn in_place(error: Error, table: &CatalogEntry) -> Error {
     }
     place.schema = Some(table.schema.clone());
     place.table = Some(table.name.clone());
-    place.column = place.column.or_else(|| quoted(&error.report().message));
-    let error = Box::new(error);
+    let message = error.report().message;
+    place.column = place.column.or_else(|| quoted(&message));
+    // What knows no table cannot name it.
+    let error = match message.strip_suffix("\" violates not-null constraint") {
+        Some(start) => {
+            let table = &table.name;
+            let message = format!("{start}\" of relation \"{table}\" violates not-null constraint");
+            Error::invalid("23502", message, None)
+        }
+        None => error,
+    };
     Error::InPlace {
-        error,
+        error: Box::new(error),
         place: Box::new(place),
     }
 }

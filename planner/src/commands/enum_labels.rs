@@ -6,11 +6,9 @@
 
 use std::sync::Arc;
 
-use auspex_sql::Statement;
 use auspex_storage::{
     CatalogEntry, Change, Definition, EnumType, Error as StorageError, TableShape,
 };
-use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{
     AlterColumnOperation, AlterTableOperation, Ident, ObjectName,
 };
@@ -187,13 +185,8 @@ async fn relabel(
         false => format!("UPDATE {name} SET {column} = {to} WHERE {column}::text = {from}"),
     };
     let parsed = auspex_sql::parse_own(&update)?;
-    let change = parsed.first().and_then(|parsed| match &parsed.statement {
-        Statement::Sql(statement) => match statement.as_ref() {
-            SqlStatement::Statement(statement) => RowChange::of(statement),
-            _ => None,
-        },
-        _ => None,
-    });
+    let parsed = parsed.first();
+    let change = parsed.and_then(|parsed| RowChange::of(parsed.sql()?));
     let change = change.ok_or_else(|| Error::unsupported("this change of an enum"))?;
     let changing = super::change(session, &change, None, Vec::new(), control);
     Box::pin(changing).await?;

@@ -61,8 +61,7 @@ pub(super) async fn insert_values(
         Err(
             StorageError::Conflict { .. }
             | StorageError::CheckViolation { .. }
-            | StorageError::ViewCheckViolation(_)
-            | StorageError::NullViolation { .. },
+            | StorageError::ViewCheckViolation(_),
         ) => Ok(None),
         Err(error) => Err(in_place(error.into(), table)),
     }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use auspex_sql::{Restore, RestorePoint, Vacuum};
+use auspex_sql::{ParsedStatement, Restore, RestorePoint, Vacuum};
 use auspex_storage::{CatalogEntry, Definition, OptimizeOptions, VersionSpec};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::DFSchema;
@@ -22,6 +22,29 @@ use crate::statement_run::{Notice, StatementControl};
 
 /// Files of younger versions may still be read, as Delta's own default says.
 const DEFAULT_RETENTION_HOURS: u64 = 168;
+
+/// Tells who may not analyze the table of an `ANALYZE` so, which does nothing in any case.
+pub(crate) fn tell_not_analyzed(
+    session: &Session,
+    statement: &ParsedStatement,
+    control: &StatementControl,
+) -> Result<()> {
+    let Some(ast::Statement::Analyze(ast::Analyze {
+        table_name: Some(name),
+        ..
+    })) = statement.sql()
+    else {
+        return Ok(());
+    };
+    let (schema, name) = session.relation_parts(&name_parts(name))?;
+    let entry = session.entry(&schema, &name);
+    if entry.is_some_and(|entry| session.access().check_owner(&entry).is_err()) {
+        control.notify(Notice::warning(format!(
+            "skipping \"{name}\" --- only table or database owner can analyze it"
+        )));
+    }
+    Ok(())
+}
 
 /// `OPTIMIZE t [WHERE …] [ZORDER BY (…)]`.
 pub(super) async fn optimize(

@@ -5,6 +5,7 @@
 
 mod alter_table;
 mod comments;
+mod common_settings;
 mod copy;
 mod copy_client;
 mod csv_file;
@@ -24,6 +25,7 @@ mod lake;
 mod lost_races;
 mod maintenance;
 mod materialized_views;
+mod memberships;
 mod models;
 mod notifications;
 mod privileges;
@@ -62,13 +64,13 @@ use crate::error::{Error, Result};
 use crate::execute::{Work, needs_no_catalog};
 use crate::session::Session;
 use crate::statement_run::{Outcome, StatementControl};
-use crate::transaction;
+use crate::transaction::{self, Modes};
 
 pub(crate) use copy_client::{ClientCopy, copy_in, plan_client_copy};
 pub(crate) use dml::{change, insert, was_dropped};
 pub(crate) use do_block::check_block;
 pub(crate) use lake::show_query;
-pub(crate) use maintenance::{table_detail, table_history};
+pub(crate) use maintenance::{table_detail, table_history, tell_not_analyzed};
 pub(crate) use materialized_views::check_populated;
 pub(crate) use models::{
     SHOW_MODELS, describe_model, fit_task, run_train_call, train_call, train_call_schema,
@@ -213,8 +215,8 @@ async fn carry_out(
             Box::pin(materialized_views::refresh(session, refresh, text, control)).await
         }
         Statement::Sql(statement) => {
-            let sent = (text, parameters);
-            Box::pin(sql(session, statement, sent, control)).await
+            let command = (parsed, parameters);
+            Box::pin(sql(session, statement, command, control)).await
         }
         _ => Err(Error::unsupported("this statement")),
     }
@@ -223,10 +225,11 @@ async fn carry_out(
 async fn sql(
     session: &Arc<Session>,
     statement: &SqlStatement,
-    (text, parameters): (&str, &[ScalarValue]),
+    (parsed, parameters): Command<'_>,
     control: &StatementControl,
 ) -> Result<String> {
     use ast::Statement as S;
+    let (text, deferrable) = (parsed.text.as_str(), parsed.deferrable);
     let statement = match statement {
         SqlStatement::Statement(statement) => statement.as_ref(),
         SqlStatement::CreateExternalTable(create) => {
@@ -270,30 +273,34 @@ async fn sql(
             name,
             operation: AlterIndexOperation::RenameIndex { index_name },
         } => Box::pin(indexes::rename(session, name, index_name, text, control)).await,
-        S::Set(set) => settings::set(session, set, control),
+        S::Set(set) => settings::set(session, set, deferrable, control),
         S::CreateExtension(extension) => extensions::create(extension, control),
         S::Reset(reset) => settings::reset_any(session, reset),
         S::StartTransaction { .. }
         | S::Commit { .. }
         | S::Rollback { .. }
         | S::Savepoint { .. }
-        | S::ReleaseSavepoint { .. } => in_transaction(session, statement, control).await,
+        | S::ReleaseSavepoint { .. } => {
+            in_transaction(session, (statement, deferrable), control).await
+        }
         S::Lock(lock) => transaction::lock_tables(session, lock),
         S::LISTEN { .. } | S::UNLISTEN { .. } | S::NOTIFY { .. } => {
             notifications::run(session, statement, control)
         }
-        S::Discard { object_type } => {
-            match object_type {
-                ast::DiscardObject::ALL => session.discard().await,
-                ast::DiscardObject::TEMP => session.drop_all_temporary().await,
-                ast::DiscardObject::SEQUENCES => session.forget_numbers(),
-                // Plans are made anew where they must be.
-                ast::DiscardObject::PLANS => {}
-            }
-            Ok(format!("DISCARD {object_type}"))
-        }
+        S::Discard { object_type } => discard(session, *object_type).await,
         other => managed_table(session, other, text, control).await,
     }
+}
+
+async fn discard(session: &Arc<Session>, what: ast::DiscardObject) -> Result<String> {
+    match what {
+        ast::DiscardObject::ALL => session.discard().await,
+        ast::DiscardObject::TEMP => session.drop_all_temporary().await,
+        ast::DiscardObject::SEQUENCES => session.forget_numbers(),
+        // Plans are made anew where they must be.
+        ast::DiscardObject::PLANS => {}
+    }
+    Ok(format!("DISCARD {what}"))
 }
 
 /// `DROP` of what schemas hold.
@@ -449,12 +456,13 @@ fn first_words(text: &str) -> String {
 /// The statements that begin, end and divide transaction blocks.
 async fn in_transaction(
     session: &Arc<Session>,
-    statement: &ast::Statement,
+    (statement, deferrable): (&ast::Statement, Option<bool>),
     control: &StatementControl,
 ) -> Result<String> {
     use ast::Statement as S;
     match statement {
         S::StartTransaction { begin, modes, .. } => {
+            let modes = Modes::of(modes, deferrable);
             Ok(transaction::begin(session, *begin, modes, control))
         }
         S::Commit { chain, .. } => transaction::commit(session, *chain, control).await,
@@ -528,6 +536,6 @@ pub(crate) fn kind_name(definition: &Definition) -> &'static str {
         Definition::Location(_) => "external location",
         Definition::Catalog(_) => "catalog",
         Definition::Role(_) => "role",
-        Definition::Database => "database",
+        Definition::Database(_) => "database",
     }
 }

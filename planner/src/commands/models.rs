@@ -105,7 +105,8 @@ fn go_on_in_background(session: &Arc<Session>, fit: FitPlan, control: &Statement
         cancel: CancellationToken::new(),
         notices: notices_in,
     };
-    let running = BackgroundTraining::begin(&engine, process_id, session.user(), &own.cancel);
+    let user = session.identity().current();
+    let running = BackgroundTraining::begin(&engine, process_id, user, &own.cancel);
     let hint =
         format!("pg_stat_progress_train shows it; SELECT pg_cancel_backend({process_id}) ends it.");
     control.notify(Notice {

@@ -10,13 +10,13 @@ use auspex_sql::{
     AlterOwner, DefaultPrivileges, Grant, Name, PrivilegeKind, PrivilegeObjects, RoleName,
 };
 use auspex_storage::{
-    CatalogEntry, CatalogState, Change, DefaultGrant, Definition, Error as StorageError,
-    GRANT_OPTION, Grants, ObjectKind, PUBLIC_ROLE, RESERVED_SCHEMAS,
+    CatalogEntry, CatalogState, Change, DatabaseDefinition, DefaultGrant, Definition,
+    Error as StorageError, GRANT_OPTION, Grants, ObjectKind, RESERVED_SCHEMAS,
 };
 
 use super::kind_name;
 use super::roles::{named, require};
-use crate::access::{Access, is_everybody, roles};
+use crate::access::{Access, database_grants, is_everybody, roles};
 use crate::error::{Error, Result, nearest};
 use crate::search_path::is_relation;
 use crate::sequences::{Numbers, identity_of, numbers_of_name};
@@ -264,11 +264,7 @@ fn find(
         PrivilegeKind::Catalog => global(ObjectKind::Catalog, "catalog"),
         PrivilegeKind::Schema => require_schema(state, short).cloned(),
         PrivilegeKind::Model => Ok(session.model_entry(name)?.0),
-        PrivilegeKind::Database if short != DATABASE => {
-            let message = format!("database \"{short}\" does not exist");
-            Err(Error::invalid("3D000", message, None))
-        }
-        PrivilegeKind::Database => Ok(database(state)),
+        PrivilegeKind::Database => check_database(short).map(|()| database(state)),
         PrivilegeKind::Sequence => Ok(session.sequence(&name.parts)?.0),
         PrivilegeKind::Type => {
             let found = session.type_entry(&name.parts);
@@ -293,16 +289,28 @@ fn find(
     }
 }
 
+/// Fails if a name is not that of the one database.
+pub(super) fn check_database(name: &str) -> Result<()> {
+    match name == DATABASE {
+        true => Ok(()),
+        false => {
+            let message = format!("database \"{name}\" does not exist");
+            Err(Error::invalid("3D000", message, None))
+        }
+    }
+}
+
 /// The database, whose privileges everybody has until something else is said.
-fn database(state: &CatalogState) -> Arc<CatalogEntry> {
+pub(super) fn database(state: &CatalogState) -> Arc<CatalogEntry> {
     if let Some(entry) = state.global(ObjectKind::Database, DATABASE) {
         return Arc::clone(entry);
     }
-    let mut entry = CatalogEntry::new("", DATABASE, Definition::Database);
-    let everybodys = ["CONNECT", "TEMPORARY"].map(ToOwned::to_owned);
-    entry
-        .grants
-        .insert(PUBLIC_ROLE.to_owned(), everybodys.into());
+    let mut entry = CatalogEntry::new(
+        "",
+        DATABASE,
+        Definition::Database(DatabaseDefinition::default()),
+    );
+    entry.grants = database_grants();
     Arc::new(entry)
 }
 

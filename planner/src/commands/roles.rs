@@ -1,4 +1,4 @@
-//! `CREATE`, `ALTER` and `DROP ROLE`, and memberships.
+//! `CREATE`, `ALTER` and `DROP ROLE`, and comments on roles.
 //!
 //! In: a syntax tree; out: catalog entries of roles. A password becomes a verifier here, and
 //! the text that the catalog keeps of the statement has none.
@@ -12,7 +12,8 @@ use auspex_storage::{
     PasswordVerifier, Result as StorageResult, RoleDefinition,
 };
 
-use super::{role_dependents, set_role};
+use super::privileges::check_database;
+use super::{common_settings, memberships, role_dependents, set_role};
 use crate::access::{Access, roles};
 use crate::bind::time_of_text;
 use crate::error::{Error, Result};
@@ -39,27 +40,27 @@ pub(super) async fn run(
         RoleStatement::Rename { name, to } => rename(session, name, to, &text).await,
         RoleStatement::Configure {
             name,
+            database,
             setting,
             value,
         } => {
             let change = (setting.as_deref(), value.as_deref());
-            configure(session, name, change, &text).await
+            configure(session, (name, database.as_ref()), change, &text).await
+        }
+        RoleStatement::ConfigureAll {
+            database,
+            of_roles,
+            setting,
+            value,
+        } => {
+            let change = (setting.as_deref(), value.as_deref());
+            let scope = (database.as_ref(), *of_roles);
+            common_settings::configure(session, scope, change, &text).await
         }
         RoleStatement::Drop { if_exists, names } => {
             drop_roles(session, names, *if_exists, &text, control).await
         }
-        RoleStatement::Membership {
-            grant,
-            admin_option,
-            roles,
-            members,
-        } => {
-            let change = Membership {
-                grant: *grant,
-                admin_option: *admin_option,
-            };
-            set_membership(session, change, roles, members, &text).await
-        }
+        RoleStatement::Membership { .. } => memberships::change(session, statement, &text).await,
         RoleStatement::SetRole { role, is_local } => {
             set_role::set_role(session, role.as_ref(), *is_local, control)
         }
@@ -115,7 +116,7 @@ async fn change_role(
 }
 
 /// A role's entry after a change.
-fn changed(
+pub(super) fn changed(
     state: &CatalogState,
     name: &str,
     change: impl Fn(&mut RoleDefinition),
@@ -184,7 +185,7 @@ async fn create(
     rights.check(&access)?;
     rights.apply(&mut role);
     for group in &options.in_roles {
-        check_administers(&access, &creator, &group.value)?;
+        memberships::check_administers(&access, &creator, &group.value)?;
         role.member_of.insert(group.value.clone(), false);
     }
     let joins = [(&options.members, false), (&options.admins, true)];
@@ -394,13 +395,16 @@ async fn rename(session: &Arc<Session>, name: &Word, to: &Word, text: &str) -> R
 
 async fn configure(
     session: &Arc<Session>,
-    name: &RoleName,
+    (name, database): (&RoleName, Option<&Word>),
     (setting, value): (Option<&str>, Option<&str>),
     text: &str,
 ) -> Result<String> {
     let access = session.access();
     let name = named(session, name);
     require(access.state(), &name)?;
+    if let Some(database) = database {
+        check_database(&database.value)?;
+    }
     let setting = setting.map(settings::canonical);
     let limit = setting.as_deref().filter(|name| LIMITS.contains(name));
     if limit.is_some() || setting.is_none() {
@@ -500,79 +504,20 @@ async fn drop_roles(
     Ok("DROP ROLE".to_owned())
 }
 
-/// Whether members come or go.
-#[derive(Debug, Clone, Copy)]
-struct Membership {
-    grant: bool,
-    admin_option: bool,
-}
-
-fn check_administers(access: &Access, user: &str, role: &str) -> Result<()> {
-    require(access.state(), role)?;
-    match roles::administers(access.state(), user, role) {
-        true => Ok(()),
-        false => Err(Error::NotAllowed {
-            what: format!("grant role \"{role}\""),
-            hint: Some(
-                "Only superusers and roles with ADMIN OPTION on it may say who its members are."
-                    .to_owned(),
-            ),
-        }),
-    }
-}
-
-async fn set_membership(
-    session: &Arc<Session>,
-    change: Membership,
-    groups: &[Word],
-    members: &[RoleName],
+/// `COMMENT ON ROLE`.
+pub(super) async fn describe(
+    session: &Session,
+    name: &str,
+    comment: Option<&str>,
     text: &str,
 ) -> Result<String> {
-    let access = session.access();
-    let user = session.user();
-    let members: Vec<String> = members.iter().map(|name| named(session, name)).collect();
-    for group in groups {
-        check_administers(&access, &user, &group.value)?;
-        for member in &members {
-            require(access.state(), member)?;
-            let leads_back = roles::find(access.state(), &group.value).is_some()
-                && !roles::is_superuser(access.state(), &group.value)
-                && roles::is_member(access.state(), &group.value, member);
-            if change.grant && (leads_back || *member == group.value) {
-                let message = format!("role \"{}\" is a member of role \"{member}\"", group.value);
-                return Err(Error::invalid("0LP01", message, None));
-            }
-        }
-    }
-    let groups: Vec<String> = groups.iter().map(|group| group.value.clone()).collect();
-    let commit = session.engine.catalog.commit(text, |state| {
-        let entries = members.iter().map(|member| {
-            changed(state, member, |role| {
-                for group in &groups {
-                    match (change.grant, change.admin_option) {
-                        (true, admin) => {
-                            *role.member_of.entry(group.clone()).or_default() |= admin;
-                        }
-                        (false, true) => {
-                            role.member_of
-                                .entry(group.clone())
-                                .and_modify(|admin| *admin = false);
-                        }
-                        (false, false) => {
-                            role.member_of.remove(group);
-                        }
-                    }
-                }
-            })
-            .map(Change::Put)
-        });
-        entries.collect()
+    check_changes(session, &session.access(), name)?;
+    let (name, comment) = (name.to_owned(), comment.map(ToOwned::to_owned));
+    let define = session.define(text, move |state| {
+        let mut entry = changed(state, &name, |_| ())?;
+        entry.comment.clone_from(&comment);
+        Ok(vec![Change::Put(entry)])
     });
-    commit.await?;
-    Ok(if change.grant {
-        "GRANT ROLE"
-    } else {
-        "REVOKE ROLE"
-    }
-    .to_owned())
+    Box::pin(define).await?;
+    Ok("COMMENT".to_owned())
 }

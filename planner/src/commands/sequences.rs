@@ -35,7 +35,8 @@ pub(super) async fn run(
             options,
         } => {
             let (mut schema, name) = session.object_parts(&name.parts)?;
-            if *temporary {
+            if *temporary || schema == TEMPORARY {
+                session.access().check_temporary()?;
                 TEMPORARY.clone_into(&mut schema);
             }
             let place = [schema, name];

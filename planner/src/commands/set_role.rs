@@ -5,7 +5,7 @@
 use auspex_sql::Word;
 
 use super::roles::require;
-use crate::access::{Identity, roles};
+use crate::access::{HeldRole, Identity, roles};
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
@@ -18,28 +18,27 @@ pub(super) fn set_role(
     is_local: bool,
     control: &StatementControl,
 ) -> Result<String> {
-    if let Some(Word { value, .. }) = role {
-        check_member(session, value)?;
-    }
-    let change = |identity: &Identity| identity.set_current(role.map(|role| role.value.clone()));
-    Ok(set(session, role.is_some(), is_local, control, change))
+    let role = role.map(|role| member(session, &role.value)).transpose()?;
+    let is_set = role.is_some();
+    let change = |identity: &Identity| identity.set_current(role);
+    Ok(set(session, is_set, is_local, control, change))
 }
 
 /// The same as a function does it; `none` is the session's user.
 pub(crate) fn assign_role(session: &Session, name: &str, is_local: bool) -> Result<()> {
-    let role = (name != "none").then(|| name.to_owned());
-    if let Some(role) = &role {
-        check_member(session, role)?;
-    }
+    let role = (name != "none")
+        .then(|| member(session, name))
+        .transpose()?;
     change_roles(session, is_local, |identity| identity.set_current(role));
     Ok(())
 }
 
-fn check_member(session: &Session, role: &str) -> Result<()> {
+/// A role that the session's user is a member of.
+fn member(session: &Session, role: &str) -> Result<HeldRole> {
     let state = session.engine.catalog.state();
     require(&state, role)?;
     match roles::is_member(&state, &session.identity().session_user(), role) {
-        true => Ok(()),
+        true => Ok(HeldRole::of(&state, role)),
         false => Err(Error::NotAllowed {
             what: format!("set role \"{role}\""),
             hint: Some("SET ROLE takes a role that the session's user is a member of.".to_owned()),
@@ -58,15 +57,17 @@ pub(super) fn set_session(
     if let Some(Word { value, .. }) = role {
         require(&state, value)?;
         let user = session.identity().authenticated_user();
-        if user != value && !roles::is_superuser(&state, user) {
+        if user != *value && !roles::is_superuser(&state, &user) {
             return Err(Error::NotAllowed {
                 what: "set session authorization".to_owned(),
                 hint: Some("Only a session that a superuser opened may do this.".to_owned()),
             });
         }
     }
-    let change = |identity: &Identity| identity.set_session(role.map(|role| role.value.clone()));
-    Ok(set(session, role.is_some(), is_local, control, change))
+    let role = role.map(|role| HeldRole::of(&state, &role.value));
+    let is_set = role.is_some();
+    let change = |identity: &Identity| identity.set_session(role);
+    Ok(set(session, is_set, is_local, control, change))
 }
 
 fn set(

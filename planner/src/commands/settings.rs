@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::settings::{canonical, zone_of_interval};
 use crate::statement_run::{Notice, Outcome, StatementControl};
-use crate::transaction::{self, TransactionState};
+use crate::transaction::{self, Modes, TransactionState};
 
 const ALL: &[(&str, ColumnType)] = &[
     ("name", ColumnType::Text),
@@ -59,8 +59,13 @@ pub(crate) fn show(session: &Arc<Session>, setting: Option<&str>) -> Result<Outc
     })
 }
 
-/// `SET`.
-pub(super) fn set(session: &Session, set: &Set, control: &StatementControl) -> Result<String> {
+/// `SET`; `deferrable` is what it says of transactions beside its tree.
+pub(super) fn set(
+    session: &Session,
+    set: &Set,
+    deferrable: Option<bool>,
+    control: &StatementControl,
+) -> Result<String> {
     match set {
         Set::SingleAssignment {
             scope,
@@ -99,8 +104,10 @@ pub(super) fn set(session: &Session, set: &Set, control: &StatementControl) -> R
             modes,
             session: true,
             ..
-        } => set_characteristics(session, modes)?,
-        Set::SetTransaction { modes, .. } => transaction::set_modes(session, modes, control),
+        } => set_characteristics(session, modes, deferrable)?,
+        Set::SetTransaction { modes, .. } => {
+            transaction::set_modes(session, Modes::of(modes, deferrable), control);
+        }
         Set::MultipleAssignments { assignments } => {
             for assignment in assignments {
                 let name = name_parts(&assignment.name).join(".");
@@ -113,7 +120,17 @@ pub(super) fn set(session: &Session, set: &Set, control: &StatementControl) -> R
 }
 
 /// `SET SESSION CHARACTERISTICS AS TRANSACTION …`: what the blocks to come begin with.
-fn set_characteristics(session: &Session, modes: &[ast::TransactionMode]) -> Result<()> {
+fn set_characteristics(
+    session: &Session,
+    modes: &[ast::TransactionMode],
+    deferrable: Option<bool>,
+) -> Result<()> {
+    if let Some(deferrable) = deferrable {
+        let value = if deferrable { "on" } else { "off" };
+        session
+            .settings()
+            .set("default_transaction_deferrable", value)?;
+    }
     for mode in modes {
         let (name, value) = match mode {
             ast::TransactionMode::AccessMode(ast::TransactionAccessMode::ReadOnly) => {
@@ -155,7 +172,7 @@ fn assign(session: &Session, name: &str, values: &[Expr]) -> Result<()> {
         };
     }
     let texts: Vec<String> = values.iter().map(text_of).collect();
-    session.settings().set(name, &texts.join(", "))
+    session.set_setting(name, &texts.join(", "))
 }
 
 /// A value as `SHOW` would print it.

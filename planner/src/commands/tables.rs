@@ -8,7 +8,7 @@ mod describe;
 
 use std::sync::Arc;
 
-use auspex_sql::Word;
+use auspex_sql::{NAMED_COLUMN, Word};
 use auspex_storage::{
     CatalogEntry, CatalogState, Change, Definition, Error as StorageError, ObjectKind,
     TableDefinition, TableShape,
@@ -30,9 +30,10 @@ use super::table_like::copied_shape;
 use super::table_properties::{check_change_columns, set_property};
 use super::table_references::{DeclaredReference, add_reference, release_tables, tell};
 use super::table_shape::{declared_shape, query_shape, set_partitions};
-use super::{declared_types, enums, kind_name, name_parts, sequences};
+use super::views::name_columns;
+use super::{declared_types, enums, folded, kind_name, name_parts, sequences};
 use crate::access::{Access, TableUse, own};
-use crate::bind::{bind_query, declared_columns, distinct_names, settle_type};
+use crate::bind::{bind_query, check_usage, declared_columns, distinct_names, settle_type};
 use crate::engine::Engine;
 use crate::error::{Error, Result, nearest};
 use crate::functions::refuse_wide;
@@ -63,6 +64,7 @@ pub(super) async fn create(
     let (mut schema, name) = session.object_parts(&name_parts(&create.name))?;
     match create.temporary {
         true => {
+            session.access().check_temporary()?;
             TEMPORARY.clone_into(&mut schema);
             if skips_temporary(session, &name, create, control)? {
                 return Ok("CREATE TABLE".to_owned());
@@ -82,8 +84,12 @@ pub(super) async fn create(
     let (shape, rows) = match &create.query {
         Some(query) => {
             let query = query.as_ref().clone();
-            let bound = bind_query(session, query, session.state(None)).await?;
-            distinct_names(&bound.plan, &[], "query")?;
+            let mut bound = bind_query(session, query, session.state(None)).await?;
+            let names = named_columns(create);
+            let message = |_| "too many column names were specified".to_owned();
+            name_columns(&mut bound, &names, message)?;
+            let given = bound.names.get(..names.len()).unwrap_or_default();
+            distinct_names(&bound.plan, given, "query")?;
             let rows = TableRows::plan(session, &bound, parameters.to_vec(), control).await?;
             let declared = declared_columns(&bound.plan, None);
             let shape = query_shape(&told(&rows.plan.schema(), &bound), &declared)?;
@@ -112,6 +118,17 @@ pub(super) async fn create(
     }
     publish(session, &entry, create.or_replace, text).await?;
     Ok(tag)
+}
+
+/// The names that a list gives the columns of the query.
+fn named_columns(create: &ast::CreateTable) -> Vec<String> {
+    let is_named = |data_type: &ast::DataType| match data_type {
+        ast::DataType::Custom(name, _) => name_parts(name) == [NAMED_COLUMN],
+        _ => false,
+    };
+    let columns = create.columns.iter();
+    let named = columns.filter(|column| is_named(&column.data_type));
+    named.map(|column| folded(&column.name)).collect()
 }
 
 /// Adds a temporary table in the place of another one of its name. Outside of a block its transaction is over.
@@ -294,6 +311,7 @@ pub(super) async fn declared_schema(
         refuse_wide(&column.data_type)?;
         declared_types::spell(&mut column.data_type);
         declared_types::without_digits(&mut column.data_type);
+        check_usage(session, &column.data_type)?;
         settle_type(session, &mut column.data_type);
     }
     let statement = ast::Statement::CreateTable(declared);

@@ -30,8 +30,10 @@ pub(super) async fn create(
     let state = session.engine.catalog.state();
     let existing = match is_temporary {
         true => {
+            session.access().check_temporary()?;
             TEMPORARY.clone_into(&mut schema);
-            session.temporary.get(&name)
+            let known = session.temporary.get(&name);
+            known.map(|entry| session.temporary.owned_now(entry, &state))
         }
         false => {
             session.access().check_schema(&schema, "CREATE")?;
@@ -69,6 +71,9 @@ pub(super) async fn create(
         }
     };
     if is_temporary {
+        session
+            .temporary
+            .give(&entry.id, session.identity().current());
         session.temporary.replace(&name, entry);
         return Ok("CREATE VIEW".to_owned());
     }
@@ -107,20 +112,13 @@ pub(super) async fn sound_query(
     }
     let names = create.columns.iter().map(|column| folded(&column.name));
     let columns: Vec<String> = names.collect();
-    let n_columns = bound.plan.schema().fields().len();
-    if columns.len() > n_columns {
-        let message = format!(
+    name_columns(&mut bound, &columns, |n_columns| {
+        format!(
             "{} specifies {} column names but its query has {n_columns} columns",
             words(create),
             columns.len()
-        );
-        return Err(Error::invalid("42601", message, None));
-    }
-    let n_named = bound.names.len().max(columns.len());
-    bound.names.resize(n_named, None);
-    for (name, column) in bound.names.iter_mut().zip(&columns) {
-        *name = Some(column.clone());
-    }
+        )
+    })?;
     distinct_names(&bound.plan, &bound.names, "query")?;
     let options = view_options::ViewOptions::of_new(&create.options)?;
     let definition = ViewDefinition {
@@ -135,6 +133,25 @@ pub(super) async fn sound_query(
     };
     view_options::check_writable(session, &definition)?;
     Ok(SoundQuery { bound, definition })
+}
+
+/// Gives the first columns of a query other names. Errors: 42601 if there are too many, as `message` has it of the number of
+/// columns.
+pub(super) fn name_columns(
+    bound: &mut BoundQuery,
+    columns: &[String],
+    message: impl FnOnce(usize) -> String,
+) -> Result<()> {
+    let n_columns = bound.plan.schema().fields().len();
+    if columns.len() > n_columns {
+        return Err(Error::invalid("42601", message(n_columns), None));
+    }
+    let n_named = bound.names.len().max(columns.len());
+    bound.names.resize(n_named, None);
+    for (name, column) in bound.names.iter_mut().zip(columns) {
+        *name = Some(column.clone());
+    }
+    Ok(())
 }
 
 fn words(create: &ast::CreateView) -> &'static str {

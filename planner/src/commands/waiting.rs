@@ -1,7 +1,8 @@
 //! Which definitions may stand behind a change of rows in a transaction block, since they can wait for its end.
 //!
 //! In: a statement; out: whether all that it does is a change of the catalog, or of the block's own table, so that it is
-//! taken back with the block. What makes files, changes other tables or temporary ones is done at once or not at all.
+//! taken back with the block, or one of the session's temporary tables that comes or goes. What else makes files, or changes
+//! other tables, is done at once or not at all.
 
 use auspex_sql::Statement;
 use auspex_storage::Definition;
@@ -12,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::name_parts;
-use super::table_references::referring;
+use super::table_references::{DeclaredReference, referring};
 use crate::session::Session;
 use crate::temporary::SCHEMA as TEMPORARY;
 
@@ -24,6 +25,7 @@ pub(super) fn is_kept(session: &Session, statement: &Statement) -> bool {
 fn can_wait(session: &Session, statement: &Statement) -> bool {
     match statement {
         Statement::Grant(_) | Statement::AlterOwner(_) => true,
+        Statement::CreateTable(create) => makes_temporary(&create.table),
         Statement::ConstraintComment(comment) => {
             comment.is_of_domain || is_lasting(session, &comment.owner.parts)
         }
@@ -50,6 +52,7 @@ fn sql_can_wait(session: &Session, statement: &ast::Statement) -> bool {
             is_lasting(session, &parts)
         }
         S::CreateIndex(index) => is_lasting(session, &name_parts(&index.table_name)),
+        S::CreateTable(create) => makes_temporary(create),
         // Constraints of lasting tables alone are found by the names of indexes.
         S::AlterIndex { .. } => true,
         S::AlterTable(alter) => alters_one_table(session, alter),
@@ -69,6 +72,11 @@ fn sql_can_wait(session: &Session, statement: &ast::Statement) -> bool {
     }
 }
 
+/// Whether a temporary table is made that notes nothing in another one, as a foreign key does.
+fn makes_temporary(create: &ast::CreateTable) -> bool {
+    create.temporary && DeclaredReference::of_create(create).is_empty()
+}
+
 /// Whether a name means no temporary relation, which is the session's own and changes at once.
 fn is_lasting(session: &Session, parts: &[String]) -> bool {
     // A name that cannot be read is the statement's to refuse.
@@ -82,7 +90,7 @@ fn drops_alone(session: &Session, parts: &[String], cascade: bool) -> bool {
         return true;
     };
     if schema == TEMPORARY {
-        return false;
+        return true;
     }
     let Some(entry) = session.entry(&schema, &name) else {
         return true;

@@ -134,6 +134,10 @@ fn report_in_full(error: &DataFusionError) -> Report {
             hint: Some(hint_of_memory(message).to_owned()),
             ..Report::new("53200", lower_first(message))
         },
+        DataFusionError::Plan(message) if message.starts_with(UNKNOWN_FUNCTION) => Report {
+            position: position_of(error),
+            ..plan_report(message)
+        },
         DataFusionError::Plan(message) => plan_report(message),
         DataFusionError::Execution(message) => computed(message),
         DataFusionError::Configuration(message) => Report::new("22023", lower_first(message)),
@@ -183,6 +187,19 @@ fn position_of(error: &DataFusionError) -> Option<usize> {
     usize::try_from(span.start.column).ok()?.checked_sub(1)
 }
 
+/// What to do without a column that each table of PostgreSQL has; `None`: it is none of these.
+fn no_system_column(name: &str) -> Option<String> {
+    let hint = match name {
+        "xmax" => {
+            "Tables have no system columns. Whether a row was inserted or updated is told by \
+             merge_action() in MERGE ... RETURNING."
+        }
+        "cmax" | "cmin" | "ctid" | "tableoid" | "xmin" => "Tables have no system columns.",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
 /// A column that the planner did not find.
 fn schema_report(error: &SchemaError, message: String) -> Report {
     match error {
@@ -191,8 +208,12 @@ fn schema_report(error: &SchemaError, message: String) -> Report {
             valid_fields,
         } => {
             let names: Vec<&str> = valid_fields.iter().map(|column| column.name()).collect();
-            let hint = nearest(field.name(), names.into_iter())
-                .map(|name| format!("Perhaps you meant to reference the column \"{name}\"."));
+            let hint = no_system_column(field.name()).or_else(|| {
+                let name = nearest(field.name(), names.into_iter())?;
+                Some(format!(
+                    "Perhaps you meant to reference the column \"{name}\"."
+                ))
+            });
             let message = format!("column \"{}\" does not exist", field.name());
             Report {
                 hint,
@@ -268,6 +289,12 @@ const WINDOW_FUNCTIONS: [&str; 8] = [
     "row_number",
 ];
 
+/// How the planner's message of a function begins that there is not.
+const UNKNOWN_FUNCTION: &str = "Invalid function '";
+
+/// How the names end of functions that rewritten calls alone have: nobody means them.
+const OWN_FUNCTION: &str = "_of";
+
 /// The planner has one variant for many causes; its fixed phrases tell them apart.
 fn plan_report(message: &str) -> Report {
     if let Some(rest) = message.strip_prefix("table '")
@@ -286,7 +313,7 @@ fn plan_report(message: &str) -> Report {
             ..Report::new("42883", message)
         };
     }
-    if let Some(rest) = message.strip_prefix("Invalid function '") {
+    if let Some(rest) = message.strip_prefix(UNKNOWN_FUNCTION) {
         let name = rest.split('\'').next().unwrap_or(rest);
         if WINDOW_FUNCTIONS.contains(&name) {
             let message = format!("window function {name} requires an OVER clause");
@@ -297,6 +324,7 @@ fn plan_report(message: &str) -> Report {
             .nth(1)
             .and_then(|tail| tail.split('\'').next());
         // The planner names some function, however unlike it is.
+        let nearest = nearest.filter(|known| !known.ends_with(OWN_FUNCTION));
         let nearest = nearest.and_then(|known| super::nearest(name, [known].into_iter()));
         let hint = nearest.map(|name| format!("Did you mean \"{name}\"?"));
         let message = format!("function {name} does not exist");
@@ -316,6 +344,15 @@ fn plan_report(message: &str) -> Report {
         return Report {
             hint: Some("Call it in the SELECT list, where each row may have its own.".to_owned()),
             ..Report::new("0A000", message)
+        };
+    }
+    // `generate_series` is the one function of rows that names its arguments so, with their trees.
+    if message.starts_with("Argument #") && message.contains(" must be an INTEGER") {
+        let message = "function generate_series has no form with such arguments".to_owned();
+        let hint = "They are whole numbers, numerics or times; a cast such as x::bigint may help.";
+        return Report {
+            hint: Some(hint.to_owned()),
+            ..Report::new("42883", message)
         };
     }
     let sqlstate = if message.contains("must be in the GROUP BY") || message.contains("GROUP BY") {
@@ -426,7 +463,35 @@ fn lower_first(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::common::Column;
+
     use super::*;
+
+    #[test]
+    fn system_columns_have_a_hint() {
+        let hint = |name: &str| {
+            let error = SchemaError::FieldNotFound {
+                field: Box::new(Column::from_name(name)),
+                valid_fields: Vec::new(),
+            };
+            schema_report(&error, String::new()).hint
+        };
+        assert!(hint("xmax").is_some_and(|hint| hint.contains("merge_action()")));
+        let expected = "Tables have no system columns.";
+        assert_eq!(hint("ctid").as_deref(), Some(expected));
+        assert_eq!(hint("name"), None);
+    }
+
+    #[test]
+    fn nobody_is_pointed_to_functions_of_rewritten_calls() {
+        let hint = |near: &str| {
+            let message = format!("{UNKNOWN_FUNCTION}json_object_agg'.\nDid you mean '{near}'?");
+            plan_report(&message).hint
+        };
+        assert_eq!(hint("json_object_agg_of"), None);
+        let expected = "Did you mean \"json_object_ag\"?";
+        assert_eq!(hint("json_object_ag").as_deref(), Some(expected));
+    }
 
     #[test]
     fn no_message_shows_a_plan() {

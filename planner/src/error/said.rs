@@ -228,6 +228,10 @@ fn wrong_type(message: &str) -> Option<Report> {
 fn bad_pattern(message: &str) -> Option<Report> {
     let begins = ["Regular expression did not compile: ", "regex parse error:"];
     begins.iter().find(|begin| message.starts_with(**begin))?;
+    if message.contains("CompiledTooBig(") {
+        let said = "invalid regular expression: regular expression is too complex";
+        return Some(Report::new("2201B", said.to_owned()));
+    }
     let mut lines = message.lines().rev();
     let cause = lines.find_map(|line| line.trim().strip_prefix("error: "))?;
     let said = format!("invalid regular expression: {cause}");
@@ -324,6 +328,13 @@ mod tests {
                 "Regular expression did not compile: Syntax(\n~~~\nregex parse error:\n    (\n    ^\nerror: unclosed group\n~~~\n)"
             ),
             told("2201B", "invalid regular expression: unclosed group")
+        );
+        assert_eq!(
+            said("Regular expression did not compile: CompiledTooBig(10485760)"),
+            told(
+                "2201B",
+                "invalid regular expression: regular expression is too complex"
+            )
         );
         assert_eq!(
             said("Unable to parse date from 2024, 2, 30"),

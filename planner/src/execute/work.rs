@@ -2,7 +2,7 @@
 //!
 //! In: bound queries and changes; out: the columns of their rows and the types of their parameters. Runs nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use auspex_sql::Statement;
@@ -150,6 +150,16 @@ impl Work {
         }
     }
 
+    /// The places of the parameters that its plans have.
+    pub(crate) fn parameter_places(&self) -> Result<BTreeSet<usize>> {
+        let mut places = BTreeSet::new();
+        for plan in self.parameters_plans() {
+            let names = plan.get_parameter_names()?;
+            places.extend(names.iter().filter_map(|name| place(name)));
+        }
+        Ok(places)
+    }
+
     /// The parameters that are uuids or json, by their places.
     pub(crate) fn marked_parameters(&self) -> Result<BTreeMap<usize, FieldRef>> {
         let mut marked = BTreeMap::new();
@@ -221,9 +231,10 @@ impl Work {
                 }
                 _ => given.or(inferred),
             }
-            .unwrap_or_else(|| match late {
-                Some(names) if names.counts.contains(&idx) => DataType::Int64,
-                _ => DataType::Utf8,
+            .unwrap_or_else(|| {
+                let mut sizes = late.iter().flat_map(|names| &names.sizes);
+                let told = sizes.find(|(place, _)| *place == idx);
+                told.map_or(DataType::Utf8, |(_, told)| told.clone())
             })
         };
         let n_late = late.map_or(0, |names| names.n_parameters);

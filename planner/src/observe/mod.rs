@@ -116,7 +116,7 @@ impl Session {
             request: self.engine.observer.next_request(),
             process_id: self.process_id(),
             event,
-            user: identity.authenticated_user().to_owned(),
+            user: identity.authenticated_user(),
             role: identity.current_user(),
             address: address.map(|address| address.ip().to_canonical().to_string()),
             application: self.settings().get("application_name").unwrap_or_default(),

@@ -16,6 +16,7 @@ use crate::bind::Returning;
 use crate::engine::lock;
 use crate::error::{Error, Result};
 use crate::execute::Work;
+use crate::logical::GivenRowsNode;
 
 /// A statement that does nothing, with what its client was told of it.
 const STATEMENT_BYTES: usize = 6 << 10;
@@ -164,6 +165,12 @@ fn bytes_of(plan: &LogicalPlan) -> usize {
     let mut n_bytes = 0;
     let walk = plan.apply_with_subqueries(|node| {
         n_bytes += NODE_BYTES + COLUMN_BYTES * node.schema().fields().len();
+        if let LogicalPlan::Extension(extension) = node
+            && let Some(given) = extension.node.as_any().downcast_ref::<GivenRowsNode>()
+        {
+            // Its values are no expressions of the plan, but the statement's tree has them.
+            n_bytes += EXPR_BYTES * given.n_values();
+        }
         node.apply_expressions(|expr| {
             expr.apply(|_| {
                 n_bytes += EXPR_BYTES;
@@ -177,9 +184,13 @@ fn bytes_of(plan: &LogicalPlan) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::datatypes::{DataType, Field};
+    use datafusion::common::ScalarValue;
+    use datafusion::logical_expr::expr::Placeholder;
     use datafusion::logical_expr::{LogicalPlanBuilder, col, lit};
 
     use super::*;
+    use crate::logical::GivenCell;
 
     #[test]
     fn a_plan_is_as_large_as_its_columns_and_expressions() {
@@ -191,5 +202,19 @@ mod tests {
         // A sum and its two terms.
         let more = NODE_BYTES + COLUMN_BYTES + 3 * EXPR_BYTES;
         assert_eq!(bytes_of(&larger), small + more);
+    }
+
+    #[test]
+    fn rows_that_are_given_count_by_their_values() {
+        let parameter = Placeholder::new_with_field("$1".to_owned(), None);
+        let value = || GivenCell::Value(ScalarValue::Int64(Some(1)));
+        let bytes = |cells: Vec<GivenCell>| {
+            let column = Field::new("column1", DataType::Int64, true);
+            bytes_of(&GivenRowsNode::plan(vec![(column, cells)]).unwrap())
+        };
+        let others = NODE_BYTES + COLUMN_BYTES;
+        assert_eq!(bytes(vec![value(), value()]), others + 2 * EXPR_BYTES);
+        let open = vec![value(), GivenCell::Parameter(parameter), value()];
+        assert_eq!(bytes(open), others + 3 * EXPR_BYTES);
     }
 }

@@ -7,7 +7,7 @@ use std::fmt::Display;
 use auspex_ml::compute::DeviceChoice;
 
 use super::accepted::{ACCEPTED, MOST};
-use super::session_values::{date_style, time_zone};
+use super::session_values::{application_name, date_style, time_zone};
 use super::units::{Unit, size_bytes};
 use crate::error::{Error, Result, nearest};
 use crate::workload::LIMITS;
@@ -74,7 +74,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     setting(
         "application_name",
         "",
-        Check::Any,
+        Check::Own(application_name),
         "The application's name, shown in activity views.",
     ),
     setting(

@@ -1,4 +1,4 @@
-//! Values of settings that PostgreSQL reads in a way of their own: `TimeZone` and `DateStyle`.
+//! Values of settings that PostgreSQL reads in a way of their own: `TimeZone`, `DateStyle` and `application_name`.
 //!
 //! In: what `SET` was given; out: what `SHOW` tells, or the error. The zone that a setting means is another text where it
 //! counts from the west, as POSIX does: [`zone_of`] gives the name by which Arrow knows it.
@@ -9,6 +9,19 @@ use crate::error::{Error, Result};
 
 /// The most hours that a zone is away from Greenwich.
 const MAX_HOURS: f64 = 24.0;
+
+/// The bytes of a name that views, records and clients are told.
+const NAME_BYTES: usize = 63;
+
+/// An application's name as all may see it: the first bytes, each a `?` that is no character of ASCII that can be printed.
+pub(super) fn application_name(value: &str) -> Result<String> {
+    let start = &value[..value.floor_char_boundary(NAME_BYTES)];
+    let shown = |byte: u8| match byte {
+        b' '..=b'~' => char::from(byte),
+        _ => '?',
+    };
+    Ok(start.bytes().map(shown).collect())
+}
 
 /// `ISO`, `MDY` and both; all others would be read or written otherwise than they say.
 pub(super) fn date_style(value: &str) -> Result<String> {
@@ -133,6 +146,16 @@ mod tests {
         }
         assert!(time_zone("Nowhere/Else").is_err());
         assert_eq!(zone_of_interval("-08:00").unwrap(), "<-08>+08");
+    }
+
+    #[test]
+    fn names_of_applications_are_short_and_can_be_printed() {
+        assert_eq!(application_name("a\nb\u{1}é ~").unwrap(), "a?b??? ~");
+        assert_eq!(application_name(&"x".repeat(70_000)).unwrap().len(), 63);
+        // The character that does not fit is left out.
+        let cut = application_name(&format!("{}é", "x".repeat(62))).unwrap();
+        assert_eq!(cut, "x".repeat(62));
+        assert_eq!(application_name("").unwrap(), "");
     }
 
     #[test]

@@ -72,15 +72,20 @@ impl Unit {
         let is_digit = |c: char| c.is_ascii_digit() || matches!(c, '.' | '+' | '-');
         let end = text.find(|c| !is_digit(c)).unwrap_or(text.len());
         let number: f64 = text[..end].parse().ok()?;
-        let factor = match text[end..].trim() {
-            "" => 1.0,
+        let number = match text[end..].trim() {
+            "" => number,
             unit => {
-                let scales = self.scales();
-                scales.iter().find(|(name, _)| *name == unit)?.1
+                let mut scales = self.scales().into_iter();
+                let (_, size) = scales.find(|(name, _)| *name == unit)?;
+                // A fraction is a whole number of the next smaller unit.
+                match scales.next() {
+                    Some((_, smaller)) => (number * size / smaller).round_ties_even() * smaller,
+                    None => number * size,
+                }
             }
         };
         // What is beyond the numbers that there are is out of any setting's range, too.
-        Some((number * factor).round_ties_even() as i64)
+        Some(number.round_ties_even() as i64)
     }
 
     /// The text of a number.
@@ -132,12 +137,15 @@ mod tests {
             (Unit::Milliseconds, "3600000", "1h"),
             (Unit::Milliseconds, "61000", "61s"),
             (Unit::Milliseconds, "0.5ms", "0"),
+            (Unit::Milliseconds, "0.00001min", "0"),
+            (Unit::Milliseconds, "0.6ms", "1ms"),
             (Unit::Milliseconds, "90 s", "90s"),
             (Unit::Milliseconds, "-1", "-1"),
             (Unit::Seconds, "60", "1min"),
             (Unit::Seconds, "1500ms", "2s"),
             (Unit::Kilobytes, "8192", "8MB"),
             (Unit::Kilobytes, "0.5GB", "512MB"),
+            (Unit::Kilobytes, "1.3GB", "1331MB"),
             (Unit::Kilobytes, "100", "100kB"),
             (Unit::Number, "-15", "-15"),
         ] {

@@ -27,9 +27,12 @@ pub enum BlockPart {
     Query,
     /// It changes rows of the table of this name.
     Change(Vec<String>),
-    /// It takes back what is open.
+    /// It takes back what is open: a ROLLBACK, and what speaks of savepoints, which such a block has none of, so that it
+    /// fails.
     Rollback,
-    /// It begins or ends a block: what is open is committed before it.
+    /// It begins a block, which what is open becomes.
+    Begin,
+    /// It ends a block: what is open is committed before it.
     Control,
     /// It is committed by itself, and cannot be taken back with what is open.
     Alone,
@@ -56,14 +59,11 @@ impl BlockPart {
                 Ok(None) => changed_in_with(query).map_or(BlockPart::Query, BlockPart::Change),
                 _ => BlockPart::Alone,
             },
-            ast::Statement::Rollback {
-                savepoint: None, ..
-            } => BlockPart::Rollback,
-            ast::Statement::StartTransaction { .. }
-            | ast::Statement::Commit { .. }
-            | ast::Statement::Rollback { .. }
+            ast::Statement::Rollback { .. }
             | ast::Statement::Savepoint { .. }
-            | ast::Statement::ReleaseSavepoint { .. } => BlockPart::Control,
+            | ast::Statement::ReleaseSavepoint { .. } => BlockPart::Rollback,
+            ast::Statement::StartTransaction { .. } => BlockPart::Begin,
+            ast::Statement::Commit { .. } => BlockPart::Control,
             ast::Statement::Set(_)
             | ast::Statement::Reset(_)
             | ast::Statement::ShowVariable { .. }
@@ -111,7 +111,13 @@ impl Session {
         }
         self.clock.start();
         open(self, self.settings().is_on("default_transaction_read_only"));
+        self.transaction.with(|block| block.is_implicit = true);
         true
+    }
+
+    /// Whether the open block is one that nobody asked for: a BEGIN in it makes it the client's.
+    pub fn is_in_implicit(&self) -> bool {
+        self.transaction.with(|block| block.is_implicit) == Some(true)
     }
 
     /// Begins a block around the statements of a text if it can hold them; whether it did.
@@ -125,7 +131,7 @@ impl Session {
             None => Ok(()),
             Some(block) if failed || block.failed => {
                 self.listening.forget();
-                roll_back(block).await;
+                roll_back(self, block).await;
                 Ok(())
             }
             Some(block) => {
@@ -163,10 +169,12 @@ impl OwnBlock {
 
 impl Drop for OwnBlock {
     fn drop(&mut self) {
-        let block = self.0.take().and_then(|session| session.transaction.take());
-        if let (Some(block), Ok(runtime)) = (block, Handle::try_current()) {
+        let Some(session) = self.0.take() else {
+            return;
+        };
+        if let (Some(block), Ok(runtime)) = (session.transaction.take(), Handle::try_current()) {
             // The statement was given up; nobody waits until its files are gone.
-            runtime.spawn(roll_back(block));
+            runtime.spawn(async move { roll_back(&session, block).await });
         }
     }
 }
@@ -177,7 +185,9 @@ fn fit_one_block(statements: &[ParsedStatement]) -> bool {
     for parsed in statements {
         match BlockPart::of(parsed) {
             BlockPart::Query => {}
-            BlockPart::Rollback | BlockPart::Control | BlockPart::Alone => return false,
+            BlockPart::Rollback | BlockPart::Begin | BlockPart::Control | BlockPart::Alone => {
+                return false;
+            }
             BlockPart::Change(changed) => {
                 n_changes += 1;
                 match &table {

@@ -16,6 +16,7 @@ use auspex_storage::{
 
 use super::Block;
 use super::kept_rights::Rights;
+use crate::access::HeldRole;
 use crate::commands::remove_files;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -87,7 +88,7 @@ impl KeptDefinitions {
     fn add(
         &mut self,
         mut definition: KeptDefinition,
-        role: &str,
+        role: &HeldRole,
         newest: &Arc<CatalogState>,
     ) -> auspex_storage::Result<()> {
         let before = self.seen(newest).unwrap_or_else(|| Arc::clone(newest));
@@ -285,7 +286,7 @@ impl Session {
         dropped: &[Arc<CatalogEntry>],
     ) -> Result<()> {
         let plan: Arc<Plan> = Arc::new(plan);
-        let (newest, role) = (self.engine.catalog.state(), self.user());
+        let (newest, role) = (self.engine.catalog.state(), self.identity().current());
         let keep = |block: &mut Block| {
             let definition = KeptDefinition {
                 text: text.to_owned(),

@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use auspex_storage::{CatalogState, Grants};
 
-use crate::access::roles;
+use crate::access::{HeldRole, roles};
 
 /// What decides what a role may do with some objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Rights {
-    role: String,
+    role: HeldRole,
     is_superuser: bool,
     /// The roles whose rights it has.
     held: BTreeSet<String>,
@@ -23,7 +23,7 @@ pub(super) struct Rights {
 impl Rights {
     pub(super) fn of<'a>(
         state: &CatalogState,
-        role: &str,
+        role: &HeldRole,
         ids: impl Iterator<Item = &'a str>,
     ) -> Rights {
         let mut objects = BTreeMap::new();
@@ -36,10 +36,11 @@ impl Rights {
                 objects.insert(object.id.clone(), allowed);
             }
         }
+        let name = role.name_in(state);
         Rights {
-            role: role.to_owned(),
-            is_superuser: roles::is_superuser(state, role),
-            held: roles::held(state, role),
+            role: role.clone(),
+            is_superuser: roles::is_superuser(state, &name),
+            held: roles::held(state, &name),
             objects,
         }
     }
@@ -47,7 +48,7 @@ impl Rights {
     /// Whether a state gives the same; a superuser has all rights, whatever others do with an object.
     pub(super) fn hold(&self, state: &CatalogState) -> bool {
         match self.is_superuser {
-            true => roles::is_superuser(state, &self.role),
+            true => roles::is_superuser(state, &self.role.name_in(state)),
             false => {
                 let ids = self.objects.keys().map(String::as_str);
                 Rights::of(state, &self.role, ids) == *self

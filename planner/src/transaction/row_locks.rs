@@ -7,8 +7,7 @@
 
 use std::ops::ControlFlow;
 
-use auspex_sql::{ParsedStatement, Statement};
-use datafusion::sql::parser::Statement as SqlStatement;
+use auspex_sql::ParsedStatement;
 use datafusion::sql::sqlparser::ast::{NonBlock, Query, Visit, Visitor};
 
 use super::TransactionState;
@@ -17,13 +16,7 @@ use crate::session::Session;
 
 /// What a statement says of rows that others have locked, if it says anything.
 pub(crate) fn locked_rows(parsed: &ParsedStatement) -> Option<&'static str> {
-    let Statement::Sql(statement) = &parsed.statement else {
-        return None;
-    };
-    let SqlStatement::Statement(statement) = statement.as_ref() else {
-        return None;
-    };
-    match statement.visit(&mut LockFinder) {
+    match parsed.sql()?.visit(&mut LockFinder) {
         ControlFlow::Break(words) => Some(words),
         ControlFlow::Continue(()) => None,
     }

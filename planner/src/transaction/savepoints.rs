@@ -24,6 +24,7 @@ pub(super) struct Savepoint {
     local_roles: Option<Names>,
     n_locks: usize,
     n_kept: usize,
+    n_temporary: usize,
     asked: AskedMark,
 }
 
@@ -46,6 +47,7 @@ pub(crate) async fn savepoint(session: &Session, name: &str) -> Result<String> {
             local_roles: block.local_roles.clone(),
             n_locks: block.locks.len(),
             n_kept: block.kept.len(),
+            n_temporary: block.temporary.len(),
             asked: session.listening.mark(),
         });
     });
@@ -106,9 +108,13 @@ pub(crate) async fn rollback_to(session: &Session, name: &str) -> Result<String>
         block.written = point.written;
         block.local_roles = point.local_roles;
         block.locks.truncate(point.n_locks);
-        block.kept.return_to(point.n_kept)
+        let n_temporary = point.n_temporary.min(block.temporary.len());
+        let temporary = block.temporary.split_off(n_temporary);
+        (block.kept.return_to(point.n_kept), temporary)
     });
-    if redefined == Some(true) {
+    let (redefined, temporary) = redefined.unwrap_or_default();
+    Box::pin(session.undo_temporary(&temporary)).await;
+    if redefined {
         let redefined = &session.transaction.redefined;
         redefined.fetch_add(1, Ordering::Relaxed);
     }
