@@ -143,7 +143,8 @@ pub(crate) struct EngineArgs {
     #[arg(long, value_name = "DURATION", env = "AUSPEX_CATALOG_REFRESH_INTERVAL")]
     pub(crate) catalog_refresh_interval: Option<String>,
 
-    /// Folder or URL beyond the warehouse that SQL may read; may be given more than once
+    /// Folder or URL beyond the warehouse that SQL may read; may be given more than once, and is a
+    /// list in the TOML file (allow_locations = ["/data"])
     #[arg(
         long = "allow-location",
         value_name = "URL",

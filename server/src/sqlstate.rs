@@ -156,6 +156,11 @@ impl Failure {
         &self.sqlstate
     }
 
+    /// More about the cause, alone.
+    pub(crate) fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
+    }
+
     /// The message alone.
     pub(crate) fn message(&self) -> &str {
         &self.message

@@ -2,12 +2,12 @@
 //!
 //! In: where a client comes from, the names that it gives, and the configuration; out: a method, and the steps of that
 //! method. Code map: `rules` are the lines of `[[hba]]`; `scram` is the exchange about a password; `throttle` slows down
-//! who guesses; `tls` reads certificates and answers before the startup message, and `handshake_log` tells where that fails.
+//! who guesses; `tls` reads certificates and answers before the startup message; `stranger_log` tells who failed so early.
 //! Sends nothing but that: the protocol does.
 
-mod handshake_log;
 mod rules;
 mod scram;
+mod stranger_log;
 mod throttle;
 mod tls;
 
@@ -15,10 +15,10 @@ use std::net::SocketAddr;
 
 use auspex_planner::Encryption;
 
-pub(crate) use handshake_log::HandshakeLog;
 pub use rules::{HbaRule, RuleError, default_rules, hba_rules};
 pub(crate) use rules::{Method, Wants, decide, read_rules};
 pub(crate) use scram::{ExchangeError, Scram};
+pub(crate) use stranger_log::StrangerLog;
 pub(crate) use throttle::Throttle;
 pub(crate) use tls::{NegotiateError, Negotiated, negotiate};
 pub use tls::{Tls, TlsError, TlsFiles};

@@ -1,17 +1,12 @@
 //! Relations whose rows change from moment to moment, whatever the catalog: sessions, locks, settings, cursors.
 //!
-//! In: such a relation; out: a table whose rows are made each time that it is read, since a statement may be prepared long
-//! before it is run, and be run many times.
-
-use std::sync::Arc;
+//! In: such a relation; out: its rows as they are now.
 
 use async_trait::async_trait;
-use auspex_planner::SessionFacts;
+use auspex_planner::{MomentaryRows, SessionFacts};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::catalog::{MemTable, Session as PlanningSession, TableProvider};
 use datafusion::error::Result;
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
 
 use super::PG_CATALOG;
 use super::cells::{Row, batch_of, schema_of};
@@ -48,7 +43,7 @@ impl MomentaryRelation {
         })
     }
 
-    fn rows(&self) -> Result<Vec<Row>> {
+    fn cells(&self) -> Result<Vec<Row>> {
         let name = self.relation.name;
         let kept = session_rows::rows(name, &self.session);
         if let Some(rows) = kept.or_else(|| roles::rows(name, &self.session)) {
@@ -59,25 +54,13 @@ impl MomentaryRelation {
 }
 
 #[async_trait]
-impl TableProvider for MomentaryRelation {
+impl MomentaryRows for MomentaryRelation {
     fn schema(&self) -> SchemaRef {
         schema_of(&self.relation.columns)
     }
 
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn PlanningSession,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows = batch_of(&self.relation.columns, &self.rows()?)?;
-        let table = MemTable::try_new(self.schema(), vec![vec![rows]])?;
-        table.scan(state, projection, filters, limit).await
+    async fn rows(&self) -> Result<RecordBatch> {
+        batch_of(&self.relation.columns, &self.cells()?)
     }
 }
 

@@ -3,12 +3,17 @@
 //! In: the session's facts; out: rows of `pg_roles`, `pg_user`, `pg_auth_members`, `pg_stat_activity` and their like. No
 //! password is in any of them, and what other roles' sessions do is for those who may see it.
 
+use std::collections::BTreeMap;
+
 use auspex_planner::{BackendFacts, RoleFacts, SessionFacts};
 
 use super::PG_CATALOG;
 use super::cells::{Cell, Row};
 use super::oids::hashed;
+use super::server_tables::DATABASE_OID;
 
+/// The number of `pg_authid`, which is PostgreSQL's.
+const AUTHID_OID: i32 = 1260;
 /// The superuser's number, which is PostgreSQL's.
 pub(super) const SUPERUSER_OID: i32 = 10;
 /// The superuser, who owns everything that nobody made.
@@ -45,6 +50,11 @@ pub(super) fn rows(name: &str, session: &SessionFacts) -> Option<Vec<Row>> {
         "pg_roles" | "pg_authid" => role,
         "pg_user" | "pg_shadow" => user,
         "pg_auth_members" => return Some(facts(session).iter().flat_map(memberships).collect()),
+        "pg_db_role_setting" => return Some(start_settings(session)),
+        "pg_shdescription" => {
+            let roles = facts(session);
+            return Some(roles.iter().filter_map(description).collect());
+        }
         "pg_group" => return Some(groups(&facts(session))),
         "pg_stat_activity" => return Some(activity(session)),
         "pg_stat_gssapi" => return Some(kerberos(session)),
@@ -73,14 +83,54 @@ fn valid_until(role: &RoleFacts) -> Cell {
 }
 
 fn settings(role: &RoleFacts) -> Cell {
-    let pairs = role
-        .settings
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"));
     match role.settings.is_empty() {
         true => Cell::Null,
-        false => Cell::Texts(pairs.collect()),
+        false => written(&role.settings),
     }
+}
+
+fn written(settings: &BTreeMap<String, String>) -> Cell {
+    let pairs = settings
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    Cell::Texts(pairs.collect())
+}
+
+/// What sessions start with: those of a role, and all of the database.
+fn start_settings(session: &SessionFacts) -> Vec<Row> {
+    let row = |database: i32, role: i32, settings: &BTreeMap<String, String>| {
+        let row: Row = vec![
+            ("setdatabase", database.into()),
+            ("setrole", role.into()),
+            ("setconfig", written(settings)),
+        ];
+        (!settings.is_empty()).then_some(row)
+    };
+    let engine = session.engine.upgrade();
+    let common = engine.map(|engine| engine.common_settings());
+    let of_database = row(DATABASE_OID, 0, &common.unwrap_or_default());
+    let roles = facts(session);
+    let of_roles = roles
+        .iter()
+        .filter_map(|role| row(0, number(&role.name), &role.settings));
+    of_database.into_iter().chain(of_roles).collect()
+}
+
+/// The comment of a role, if it has one.
+fn description(role: &RoleFacts) -> Option<Row> {
+    let comment = role.comment.as_deref()?;
+    Some(vec![
+        ("objoid", number(&role.name).into()),
+        ("classoid", AUTHID_OID.into()),
+        ("description", comment.into()),
+    ])
+}
+
+/// The comments of the roles that have one, by the roles' numbers.
+pub(super) fn comments(session: &SessionFacts) -> BTreeMap<i32, String> {
+    let roles = facts(session).into_iter();
+    let comments = roles.filter_map(|role| Some((number(&role.name), role.comment?)));
+    comments.collect()
 }
 
 fn role(role: &RoleFacts) -> Row {

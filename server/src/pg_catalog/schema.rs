@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use auspex_planner::{SessionFacts, Subject};
+use auspex_planner::{MomentaryTable, SessionFacts, Subject};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
 use datafusion::error::Result;
@@ -34,6 +34,7 @@ const OWN: &[&str] = &[
     "pg_constraint",
     "pg_cursors",
     "pg_database",
+    "pg_db_role_setting",
     "pg_depend",
     "pg_enum",
     "pg_extension",
@@ -54,6 +55,7 @@ const OWN: &[&str] = &[
     "pg_sequences",
     "pg_settings",
     "pg_shadow",
+    "pg_shdescription",
     "pg_stat_activity",
     "pg_stat_all_tables",
     "pg_stat_database",
@@ -220,7 +222,7 @@ impl SchemaProvider for SystemSchema {
             self.session.catalog.check_superuser(kind, relation.name)?;
         }
         if let Some(momentary) = MomentaryRelation::of(relation, &self.session) {
-            return Ok(Some(Arc::new(momentary)));
+            return Ok(Some(Arc::new(MomentaryTable(momentary))));
         }
         Ok(Some(Arc::new(self.contents(relation).await?)))
     }

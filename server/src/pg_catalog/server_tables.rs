@@ -11,7 +11,7 @@ use super::roles::{SUPERUSER_OID, number};
 use super::time_zones;
 
 /// The database's number, which is the one of PostgreSQL's `postgres`.
-const DATABASE_OID: i32 = 5;
+pub(super) const DATABASE_OID: i32 = 5;
 /// The tablespaces, with PostgreSQL's numbers.
 const TABLESPACES: &[(i32, &str)] = &[(1663, "pg_default"), (1664, "pg_global")];
 /// PostgreSQL's number of UTF-8.
@@ -45,7 +45,7 @@ const COLLATIONS: &[(i32, &str, &str, Option<&str>)] = &[
 /// The rows of a table about the server; `None` when it is none of them.
 pub(super) fn rows(name: &str, session: &SessionFacts) -> Result<Option<Vec<Row>>> {
     Ok(Some(match name {
-        "pg_database" => vec![database(session.database)],
+        "pg_database" => vec![database(session)?],
         "pg_stat_database" => vec![vec![
             ("datid", DATABASE_OID.into()),
             ("datname", session.database.into()),
@@ -66,10 +66,11 @@ pub(super) fn preset(name: &str) -> Option<&'static str> {
     found.map(|(_, value, ..)| *value)
 }
 
-fn database(name: &str) -> Row {
-    vec![
+fn database(session: &SessionFacts) -> Result<Row> {
+    let privileges = session.catalog.database_acl()?;
+    Ok(vec![
         ("oid", DATABASE_OID.into()),
-        ("datname", name.into()),
+        ("datname", session.database.into()),
         ("datdba", SUPERUSER_OID.into()),
         ("encoding", UTF8.into()),
         ("datlocprovider", "c".into()),
@@ -81,7 +82,8 @@ fn database(name: &str) -> Row {
         ("dattablespace", TABLESPACES[0].0.into()),
         ("datcollate", "C".into()),
         ("datctype", "C".into()),
-    ]
+        ("datacl", privileges.map_or(Cell::Null, Cell::Texts)),
+    ])
 }
 
 fn tablespace((oid, name): &(i32, &str)) -> Row {

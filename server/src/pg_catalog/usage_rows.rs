@@ -3,14 +3,14 @@
 //! In: a relation; out: its rows of one view. `view_column_usage` stays empty, since the columns that a view's query reads are
 //! not kept.
 
-use auspex_planner::FactsKind;
+use auspex_planner::{FactsKind, ObjectFacts};
 use datafusion::error::Result;
 use postgres_types::{Kind, Type};
 
 use super::PG_CATALOG;
 use super::cells::Row;
 use super::functions::type_text;
-use super::objects::{Objects, Relation, number};
+use super::objects::{Objects, Relation};
 use crate::protocol::types::{WireColumn, wire_columns};
 
 /// The three columns by which these views name a relation.
@@ -35,27 +35,22 @@ pub(super) fn tables_of_view(objects: &Objects, relation: &Relation) -> Result<V
     if relation.kind != "v" {
         return Ok(Vec::new());
     }
-    let known = objects.facts().objects()?;
-    let mut rows = Vec::new();
-    for (view, used) in objects.facts().named_by_views()? {
-        // Lossless: entries count up from 16384.
-        if view as i32 != relation.oid {
-            continue;
-        }
-        let mut found = known.iter().filter(|object| {
-            let is_table = matches!(
-                object.kind,
-                FactsKind::Table | FactsKind::ExternalTable | FactsKind::View
-            );
-            is_table && number(object) == used as i32
-        });
-        rows.extend(found.next().map(|table| {
-            let mut row = named(objects, VIEW, (&relation.schema, &relation.name));
-            row.extend(named(objects, TABLE, (&table.schema, &table.name)));
-            row
-        }));
-    }
-    Ok(rows)
+    let Ok(oid) = u32::try_from(relation.oid) else {
+        return Ok(Vec::new());
+    };
+    let is_table = |object: &ObjectFacts| {
+        matches!(
+            object.kind,
+            FactsKind::Table | FactsKind::ExternalTable | FactsKind::View
+        )
+    };
+    let used = objects.facts().named_by_view(oid)?.into_iter();
+    let row = |table: ObjectFacts| {
+        let mut row = named(objects, VIEW, (&relation.schema, &relation.name));
+        row.extend(named(objects, TABLE, (&table.schema, &table.name)));
+        row
+    };
+    Ok(used.filter(is_table).map(row).collect())
 }
 
 /// Rows of `constraint_table_usage`: the table of a key, and that to which a reference points.

@@ -2,46 +2,45 @@
 //!
 //! In: a client's messages; out: the planner's answers. Keeps what the protocol keeps for a session:
 //! prepared statements, portals, the state of the transaction, the parameters reported. Statements
-//! run on tasks of their own (`running`), so that a connection always listens.
+//! run on tasks of their own (`running`), so that a connection always listens. `opening` lets clients in.
+
+mod opening;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use auspex_planner::{
-    BackendState, ClientFacts, Engine, Notice, Session, Severity, TransactionState,
-};
-use auspex_sql::{ParsedStatement, Statement as SqlStatement};
-use datafusion::sql::parser::Statement as AnyStatement;
+use auspex_planner::{BackendState, Engine, Notice, Session, Severity, TransactionState};
+use auspex_sql::ParsedStatement;
 use datafusion::sql::sqlparser::ast;
-use pgwire::api::{
-    ClientInfo as _, PgWireConnectionState, PidSecretKeyGenerator, RandomPidSecretKeyGenerator,
-};
+use pgwire::api::PgWireConnectionState;
 use pgwire::messages::response::{
     CommandComplete, EmptyQueryResponse, ReadyForQuery, TransactionStatus,
 };
-use pgwire::messages::startup::{Authentication, BackendKeyData, ParameterStatus, Startup};
+use pgwire::messages::startup::ParameterStatus;
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use tokio_util::sync::CancellationToken;
 
 use super::cancel::{CancelEntry, CancelRegistry};
 use super::extended::{NamedStatement, Portal};
 use super::layout::Malformed;
-use super::login::{Names, authenticate};
 use super::notifications::tell;
 use super::running::{Event, Next, QueryThreads, Running, Work};
 use super::server_options::ServerOptions;
 use super::socket::{Frames, Socket, Stream, Unreadable};
-use super::startup::{settled_version, startup_settings};
 use super::types::Nested;
 use super::watching::Watching;
-use crate::auth::{HandshakeLog, Peer, Scram, Throttle};
+use crate::auth::{Peer, Scram, StrangerLog, Throttle};
 use crate::sqlstate::{Failure, notice_info};
+use opening::refuse;
 
 /// The one database.
 pub(crate) const DATABASE: &str = "postgres";
 /// The version of PostgreSQL whose protocol and catalogs are spoken, and ours.
 const SERVER_VERSION: &str = concat!("15.0 (Auspex ", env!("CARGO_PKG_VERSION"), ")");
+
+/// Clients end a connection that reports a longer value of a parameter.
+const MAX_REPORTED_BYTES: usize = 29_000;
 
 /// What all connections of a server share.
 pub(super) struct Shared {
@@ -55,22 +54,7 @@ pub(super) struct Shared {
     pub(super) options: ServerOptions,
     pub(super) scram: Arc<Scram>,
     pub(super) throttle: Throttle,
-    pub(super) handshakes: HandshakeLog,
-}
-
-impl Shared {
-    /// Why one session more is too many, if it is.
-    fn too_many(&self, user: &str) -> Option<Failure> {
-        let n_sessions = self.engine.n_sessions();
-        let limit = self.options.max_connections;
-        let open = limit.saturating_sub(self.options.reserved_connections);
-        if n_sessions >= limit {
-            return Some(Failure::fatal("53300", "sorry, too many clients already"));
-        }
-        let message = "remaining connection slots are reserved for superusers";
-        (n_sessions >= open.max(1) && !self.engine.is_superuser(user))
-            .then(|| Failure::fatal("53300", message))
-    }
+    pub(super) strangers: StrangerLog,
 }
 
 /// Why something did not go its way.
@@ -146,7 +130,7 @@ pub(super) async fn serve<S: Stream>(frames: Frames<S>, peer: Peer, shared: Arc<
             tracing::debug!(process = request.pid, known, "cancel request");
         }
         Some(Err(error)) => {
-            let failure = Failure::fatal("08P01", error.message());
+            let failure = Failure::fatal(error.sqlstate(), error.message());
             refuse(&mut socket, "", &peer, &shared, failure).await;
         }
         _ => {}
@@ -154,96 +138,6 @@ pub(super) async fn serve<S: Stream>(frames: Frames<S>, peer: Peer, shared: Arc<
 }
 
 impl<S: Stream> Connection<S> {
-    /// Answers the startup message.
-    async fn open(
-        mut socket: Socket<S>,
-        startup: &Startup,
-        peer: &Peer,
-        shared: &Arc<Shared>,
-    ) -> io::Result<Connection<S>> {
-        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
-        let user = startup.parameters.get("user").map_or("", String::as_str);
-        let (version, negotiated) = match settled_version(startup) {
-            Ok(settled) => settled,
-            Err(failure) => {
-                refuse(&mut socket, user, peer, shared, failure).await;
-                return Err(refused);
-            }
-        };
-        socket.client_mut().set_protocol_version(version);
-        if let Some(negotiated) = negotiated {
-            socket
-                .feed(PgWireBackendMessage::NegotiateProtocolVersion(negotiated))
-                .await?;
-        }
-        let admitted = tokio::select! {
-            admitted = admit(&mut socket, startup, peer, shared) => admitted,
-            () = tokio::time::sleep(shared.options.authentication_timeout) => {
-                let message = "canceling authentication due to timeout";
-                Err(Failure::fatal("57014", message).into())
-            }
-            () = shared.shutdown.cancelled() => Err(Interruption::Shutdown),
-        };
-        let session = match admitted {
-            Ok(session) => session,
-            Err(interruption) => {
-                if let Some(failure) = interruption.farewell() {
-                    refuse(&mut socket, user, peer, shared, failure).await;
-                }
-                return Err(refused);
-            }
-        };
-        session.observe_login();
-        let terminated = session.backend().terminated().clone();
-        socket.end_with([terminated, shared.shutdown.clone()]);
-        socket.count_against(session.received_bytes());
-        let (_, secret) = RandomPidSecretKeyGenerator::default().generate(socket.client_mut());
-        let mut connection = Connection {
-            cancel: shared
-                .cancels
-                .register(session.process_id(), secret.to_bytes()),
-            shared: Arc::clone(shared),
-            watching: Watching::new(&session),
-            socket,
-            session,
-            statements: BTreeMap::new(),
-            portals: BTreeMap::new(),
-            pipeline: None,
-            reported: BTreeMap::new(),
-        };
-        if let Err(error) = connection.welcome(startup, secret).await {
-            connection.leave(Err(error.into())).await;
-            return Err(refused);
-        }
-        Ok(connection)
-    }
-
-    async fn welcome(
-        &mut self,
-        startup: &Startup,
-        secret: pgwire::messages::startup::SecretKey,
-    ) -> io::Result<()> {
-        self.socket
-            .feed(PgWireBackendMessage::Authentication(Authentication::Ok))
-            .await?;
-        for (name, value) in startup_settings(startup) {
-            if let Err(error) = self.session.settings().start_with(&name, &value) {
-                // A connection should not fail for a setting that only PostgreSQL has.
-                let message = format!("setting \"{name}\" was ignored: {error}");
-                self.socket
-                    .send_notice(notice_info(Notice::warning(message)))
-                    .await?;
-            }
-        }
-        self.report_parameters().await?;
-        let key = BackendKeyData::new(self.session.process_id(), secret);
-        self.socket
-            .feed(PgWireBackendMessage::BackendKeyData(key))
-            .await?;
-        self.socket.set_state(PgWireConnectionState::ReadyForQuery);
-        self.ready().await
-    }
-
     /// Answers messages until the client leaves.
     async fn attend(&mut self) -> Result<(), Interruption> {
         // After an error in the extended protocol, everything is skipped until the client syncs.
@@ -251,7 +145,7 @@ impl<S: Stream> Connection<S> {
         // Between the messages of a statement it is told nothing of others.
         let mut at_rest = true;
         loop {
-            if self.shared.draining.is_cancelled() {
+            if self.leaving().is_cancelled() {
                 return Err(Interruption::Shutdown);
             }
             if self.session.backend().terminated().is_cancelled() {
@@ -398,6 +292,14 @@ impl<S: Stream> Connection<S> {
         }
     }
 
+    /// Cancelled when this connection is to leave if it waits for its client: a block may go on to its end.
+    pub(super) fn leaving(&self) -> &CancellationToken {
+        match self.session.transaction() {
+            TransactionState::Open => &self.shared.shutdown,
+            _ => &self.shared.draining,
+        }
+    }
+
     /// Cancelled when those who wait for their clients are to leave.
     pub(super) fn draining(&self) -> CancellationToken {
         self.shared.draining.clone()
@@ -506,11 +408,15 @@ impl<S: Stream> Connection<S> {
             ("TimeZone", setting("timezone")),
             ("integer_datetimes", fixed("on")),
             ("standard_conforming_strings", fixed("on")),
-            ("default_transaction_read_only", fixed("off")),
+            (
+                "default_transaction_read_only",
+                setting("default_transaction_read_only"),
+            ),
             ("in_hot_standby", fixed("off")),
         ];
         for (name, value) in parameters {
-            if self.reported.get(name) != Some(&value) {
+            let is_told = self.reported.get(name) == Some(&value);
+            if !is_told && value.len() <= MAX_REPORTED_BYTES {
                 self.reported.insert(name, value.clone());
                 let status = ParameterStatus::new(name.to_owned(), value);
                 self.socket
@@ -546,69 +452,8 @@ pub(super) async fn ended(session: &Session) -> Failure {
 
 /// Whether a statement ends a transaction, so that it may run in a failed one.
 pub(super) fn ends_transaction(statement: &ParsedStatement) -> bool {
-    let SqlStatement::Sql(statement) = &statement.statement else {
-        return false;
-    };
-    let AnyStatement::Statement(statement) = statement.as_ref() else {
-        return false;
-    };
     matches!(
-        statement.as_ref(),
-        ast::Statement::Commit { .. } | ast::Statement::Rollback { .. }
+        statement.sql(),
+        Some(ast::Statement::Commit { .. } | ast::Statement::Rollback { .. })
     )
-}
-
-/// Records and tells why a client is not let in.
-async fn refuse<S: Stream>(
-    socket: &mut Socket<S>,
-    user: &str,
-    peer: &Peer,
-    shared: &Shared,
-    failure: Failure,
-) {
-    let sqlstate = failure.sqlstate();
-    shared.engine.observe_refusal(user, peer.address, sqlstate);
-    tracing::info!(reason = failure.message(), "connection refused");
-    // It may have gone: then there is nobody to tell.
-    let _ = socket.end(failure).await;
-}
-
-/// Lets the client prove who it is, and opens its session.
-async fn admit<S: Stream>(
-    socket: &mut Socket<S>,
-    startup: &Startup,
-    peer: &Peer,
-    shared: &Shared,
-) -> Result<Arc<Session>, Interruption> {
-    let names = Names::of(startup)?;
-    authenticate(socket, &names, peer, shared).await?;
-    let Names { user, database } = names;
-    let parameter = |name: &str| startup.parameters.get(name).map(String::as_str);
-    if database != DATABASE {
-        let message = format!("database \"{database}\" does not exist");
-        let hint = format!("There is one database: connect to \"{DATABASE}\".");
-        return Err(Failure::fatal("3D000", message).with_hint(hint).into());
-    }
-    if parameter("replication").is_some_and(|value| !["false", "off", "no", "0"].contains(&value)) {
-        let message = "replication connections are not supported";
-        return Err(Failure::fatal("0A000", message).into());
-    }
-    if let Some(failure) = shared.too_many(&user) {
-        return Err(failure.into());
-    }
-    let client = ClientFacts {
-        user,
-        application: parameter("application_name").unwrap_or_default().to_owned(),
-        address: peer.address,
-    };
-    let session = shared.engine.connect(&client).map_err(|error| {
-        let report = error.report();
-        let failure = Failure::fatal(report.sqlstate, report.message);
-        let hints = report.hint.into_iter();
-        hints.fold(failure, Failure::with_hint)
-    })?;
-    if let Some(encryption) = &peer.encryption {
-        session.backend().note_encryption(encryption.clone());
-    }
-    Ok(session)
 }

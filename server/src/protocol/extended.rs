@@ -10,6 +10,7 @@ mod pipeline;
 mod portals;
 mod prepare;
 mod scroll;
+mod void_arguments;
 
 use std::sync::Arc;
 
@@ -177,19 +178,22 @@ impl Portal {
     /// Whether it has run and gave no rows, so that it has nothing to go on with.
     fn is_over(&self) -> bool {
         match &self.state {
-            PortalState::Finished(tag) => tag.is_none(),
+            PortalState::Finished(verb) => verb.is_none(),
             PortalState::Through(other) => other.is_over(),
             PortalState::New | PortalState::Open(_) => false,
         }
     }
 
-    /// Takes out the rows that are left, if it is partly read.
-    pub(super) fn take_open(&mut self) -> Option<Box<Cursor>> {
+    /// Takes out the rows that are left, if it is partly read, to send them in these formats.
+    fn take_open(&mut self, formats: Arc<[FieldFormat]>) -> Result<Option<Box<Cursor>>, Failure> {
         match std::mem::replace(&mut self.state, PortalState::Finished(None)) {
-            PortalState::Open(cursor) => Some(cursor),
+            PortalState::Open(mut cursor) => {
+                cursor.use_formats(formats)?;
+                Ok(Some(cursor))
+            }
             other => {
                 self.state = other;
-                None
+                Ok(None)
             }
         }
     }
@@ -197,6 +201,15 @@ impl Portal {
     /// Puts rows back that are left.
     pub(super) fn put_open(&mut self, cursor: Box<Cursor>) {
         self.state = PortalState::Open(cursor);
+    }
+
+    /// The command tag after so many of its rows were read.
+    fn tag(&self, n_rows: usize) -> String {
+        match &self.state {
+            PortalState::Open(cursor) => cursor.tag(n_rows),
+            PortalState::Finished(Some(verb)) => tag_of(verb, n_rows),
+            _ => tag_of("SELECT", n_rows),
+        }
     }
 }
 
@@ -206,8 +219,8 @@ pub(super) enum PortalState {
     Open(Box<Cursor>),
     /// Its rows are those of another: what an `EXECUTE` names, or what a `FETCH` has read.
     Through(Box<Portal>),
-    /// To the end; the tag of a further run, if there were rows.
-    Finished(Option<String>),
+    /// To the end; the first word of a further run's tag, if there were rows.
+    Finished(Option<&'static str>),
 }
 
 /// Rows on their way to the client.
@@ -279,7 +292,7 @@ impl Cursor {
     }
 
     /// From now on, rows are sent in these formats.
-    pub(super) fn use_formats(&mut self, formats: Arc<[FieldFormat]>) -> Result<(), Failure> {
+    fn use_formats(&mut self, formats: Arc<[FieldFormat]>) -> Result<(), Failure> {
         if self.formats == formats {
             return Ok(());
         }
@@ -297,10 +310,14 @@ impl Cursor {
 
     /// The command tag after a fetch of so many rows.
     pub(super) fn tag(&self, n_rows: usize) -> String {
-        match self.tag {
-            "SHOW" | "EXPLAIN" => self.tag.to_owned(),
-            verb => format!("{verb} {n_rows}"),
-        }
+        tag_of(self.tag, n_rows)
+    }
+}
+
+fn tag_of(verb: &str, n_rows: usize) -> String {
+    match verb {
+        "SHOW" | "EXPLAIN" => verb.to_owned(),
+        verb => format!("{verb} {n_rows}"),
     }
 }
 

@@ -21,7 +21,7 @@ use super::cancel::CancelRegistry;
 use super::connection::{Shared, serve};
 use super::running::QueryThreads;
 use super::server_options::ServerOptions;
-use crate::auth::{HandshakeLog, NegotiateError, Negotiated, Peer, Throttle, negotiate};
+use crate::auth::{NegotiateError, Negotiated, Peer, StrangerLog, Throttle, negotiate};
 
 /// How long clients are waited for when the server stops.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -301,7 +301,7 @@ fn shared(engine: Arc<Engine>, options: ServerOptions) -> io::Result<Shared> {
         queries: QueryThreads::start()?,
         scram: scram.unwrap_or_default(),
         throttle: Throttle::default(),
-        handshakes: HandshakeLog::default(),
+        strangers: StrangerLog::default(),
         options,
     })
 }
@@ -315,7 +315,9 @@ async fn serve_tcp(stream: TcpStream, address: SocketAddr, shared: Arc<Shared>) 
     let timeout = shared.options.authentication_timeout;
     match tokio::time::timeout(timeout, negotiating).await {
         Ok(Ok(Negotiated { frames, peer })) => serve(frames, peer, shared).await,
-        Ok(Err(NegotiateError::Handshake(error))) => shared.handshakes.failed(address.ip(), &error),
+        Ok(Err(NegotiateError::Handshake(error))) => {
+            shared.strangers.handshake_failed(address.ip(), &error);
+        }
         Ok(Err(error)) => tracing::debug!(%error, "a client left before it said who it is"),
         Err(_) => {}
     }

@@ -36,12 +36,13 @@ impl<S: Stream> Connection<S> {
     ) -> Result<Option<Result<PgWireFrontendMessage, Unreadable>>, Interruption> {
         let ended = ended(&self.session);
         tokio::pin!(ended);
+        let leaving = self.leaving().clone();
         loop {
             tokio::select! {
                 // A message that is here already is answered without a look at the rest, which costs as much as a message.
                 biased;
                 message = self.socket.next() => return Ok(message),
-                () = self.shared.draining.cancelled() => return Err(Interruption::Shutdown),
+                () = leaving.cancelled() => return Err(Interruption::Shutdown),
                 failure = &mut ended => return Err(Interruption::Ended(failure)),
                 () = self.session.notified(), if at_rest => {}
             }

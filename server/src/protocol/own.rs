@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use auspex_planner::{StatementText, TransactionState};
-use auspex_sql::{Fetch, FetchCount, ParsedStatement, Statement as SqlStatement};
+use auspex_sql::{Fetch, ParsedStatement, Statement as SqlStatement};
 use datafusion::common::ScalarValue;
 use datafusion::sql::parser::Statement as AnyStatement;
 use datafusion::sql::sqlparser::ast::{self, CloseCursor, DiscardObject, Expr, Ident};
@@ -17,6 +17,7 @@ use super::connection::{Connection, Interruption};
 use super::extended::{
     Cursor, Kept, MadeBy, Portal, PortalState, Prepared, RowsTo, check_described, missing_portal,
 };
+use super::parameter_casts::named_type;
 use super::running::{Event, Work};
 use super::socket::Stream;
 use super::types::{field_type, row_description};
@@ -176,9 +177,9 @@ impl<S: Stream> Connection<S> {
                 let declared = declared.map_err(|error| {
                     Failure::from_report(error.report(), sending.text, sending.start)
                 })?;
+                let declared = types.iter().zip(&declared);
                 let declared = declared
-                    .iter()
-                    .map(|known| Some(field_type(known)))
+                    .map(|(name, known)| named_type(name).or_else(|| Some(field_type(known))))
                     .collect();
                 let statement = statement.as_ref().clone();
                 let text = StatementText::new(sending.text);
@@ -391,27 +392,8 @@ impl<S: Stream> Connection<S> {
         }
         let verb = if fetch.moves { "MOVE" } else { "FETCH" };
         self.complete(format!("{verb} {n_rows}")).await?;
-        let again = (!fetch.moves).then(|| "FETCH 0".to_owned());
+        let again = (!fetch.moves).then_some("FETCH");
         Ok(PortalState::Finished(again))
-    }
-
-    /// Reads the rows of a cursor that moves both ways; how many there were.
-    pub(super) async fn scroll_rows(
-        &mut self,
-        portal: &mut Portal,
-        formats: Arc<[FieldFormat]>,
-        count: FetchCount,
-        to: &mut RowsTo<'_>,
-    ) -> Result<usize, Interruption> {
-        let prepared = Arc::clone(&portal.prepared);
-        let Some(mut cursor) = portal.take_open() else {
-            return Ok(0);
-        };
-        cursor.use_formats(formats)?;
-        let (text, start) = (&*prepared.text, prepared.start);
-        let n_rows = self.scroll(&mut cursor, count, to, text, start).await?;
-        portal.put_open(cursor);
-        Ok(n_rows)
     }
 
     /// Starts a portal without sending rows.

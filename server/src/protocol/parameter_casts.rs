@@ -6,8 +6,7 @@
 
 use std::ops::ControlFlow;
 
-use auspex_sql::{ParsedStatement, Statement};
-use datafusion::sql::parser::Statement as SqlStatement;
+use auspex_sql::ParsedStatement;
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, DataType, Expr, ObjectName, ObjectNamePart, Value, Visit, Visitor,
     visit_relations,
@@ -18,30 +17,42 @@ use crate::pg_catalog::catalog_table;
 
 /// Adds the types of casts to those that the client declared.
 pub(super) fn add_cast_types(statement: &ParsedStatement, declared: &mut Vec<Option<Type>>) {
-    let Statement::Sql(statement) = &statement.statement else {
-        return;
-    };
-    let SqlStatement::Statement(statement) = statement.as_ref() else {
+    let Some(statement) = statement.sql() else {
         return;
     };
     // The visitor never breaks off.
     let _ = statement.visit(&mut Casts { declared });
 }
 
+/// The type that `PREPARE` declares by a name, if Arrow has none for it.
+pub(super) fn named_type(data_type: &DataType) -> Option<Type> {
+    let name = match data_type {
+        DataType::Regclass => return Some(Type::REGCLASS),
+        DataType::Custom(name, modifiers) if modifiers.is_empty() => name,
+        _ => return own_type(data_type),
+    };
+    let last = name.0.last().and_then(ObjectNamePart::as_ident)?;
+    match last.value.to_lowercase().as_str() {
+        "regclass" => Some(Type::REGCLASS),
+        "regnamespace" => Some(Type::REGNAMESPACE),
+        "regproc" => Some(Type::REGPROC),
+        "regrole" => Some(Type::REGROLE),
+        "regtype" => Some(Type::REGTYPE),
+        _ => own_type(data_type),
+    }
+}
+
 /// Whether a statement reads PostgreSQL's catalogs, which have no arrays of plain integers: what a query over them gathers
 /// in one are oids.
 pub(super) fn reads_catalogs(statement: &ParsedStatement) -> bool {
-    let Statement::Sql(statement) = &statement.statement else {
-        return false;
-    };
-    let SqlStatement::Statement(statement) = statement.as_ref() else {
+    let Some(statement) = statement.sql() else {
         return false;
     };
     let of_catalogs = |name: &ObjectName| match catalog_table(name) {
         Some(_) => ControlFlow::Break(()),
         None => ControlFlow::Continue(()),
     };
-    visit_relations(statement.as_ref(), of_catalogs).is_break()
+    visit_relations(statement, of_catalogs).is_break()
 }
 
 struct Casts<'a> {
@@ -70,7 +81,8 @@ impl Visitor for Casts<'_> {
 /// How many parameters a statement may have, as the protocol counts them.
 const MAX_PARAMETERS: usize = u16::MAX as usize;
 
-fn parameter(expr: &Expr) -> Option<usize> {
+/// The place of a parameter that an expression is.
+pub(super) fn parameter(expr: &Expr) -> Option<usize> {
     let Expr::Value(value) = expr else {
         return None;
     };

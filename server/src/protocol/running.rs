@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use auspex_planner::{
     CopyOptions, Notice, Outcome, Prepared, Report, STACK_BYTES, SentRows, Session,
-    StatementControl, report_of,
+    StatementControl, SyntaxMemory, report_of,
 };
 use auspex_sql::ParsedStatement;
 use datafusion::arrow::array::RecordBatch;
@@ -74,6 +74,8 @@ impl Drop for QueryThreads {
 
 /// What a statement's task is to do.
 pub(super) enum Work {
+    /// Read a long text.
+    Read(String),
     /// Plan only.
     Prepare(ParsedStatement, Vec<Option<FieldRef>>),
     /// Run what was planned.
@@ -88,6 +90,7 @@ impl Work {
         match self {
             Work::Prepare(statement, _) | Work::Run(statement) => ends_transaction(statement),
             Work::Execute(prepared, _) => prepared.is_commit(),
+            Work::Read(_) => false,
         }
     }
 }
@@ -104,6 +107,8 @@ pub(super) enum Event {
     Batch(RecordBatch, WaitingRows),
     /// The end: of the rows, or of a statement without rows with its whole tag.
     Done(Option<String>),
+    /// The end of reading: the statements, and the memory that they take.
+    Read(Vec<ParsedStatement>, SyntaxMemory),
     /// The end of planning.
     Prepared(Arc<Prepared>),
     /// The end: the planner reports an error.
@@ -112,7 +117,7 @@ pub(super) enum Event {
     Panicked,
     /// The end: cancelled, and too busy to say so.
     Overdue,
-    /// The end: its time is over, and it is too busy to say so. Planning is: it never waits.
+    /// The end: its time is over, and it is too busy to say so. Reading and planning are: they never wait.
     TimedOut,
 }
 
@@ -247,6 +252,11 @@ async fn perform(
             .map_err(|error| error.report())
     };
     let (prepared, parameters) = match work {
+        Work::Read(text) => {
+            let read = session.parse_long(&text, &control.cancel);
+            let (statements, memory) = read.map_err(|error| error.report())?;
+            return Ok(Event::Read(statements, memory));
+        }
         Work::Prepare(statement, types) => {
             return Ok(Event::Prepared(Arc::new(prepare(statement, types).await?)));
         }
@@ -282,6 +292,7 @@ async fn perform(
                 table: copy.table,
                 columns: copy.columns,
                 options: copy.options,
+                lines: copy.lines,
                 rows: copy.rows,
             };
             if events.send(Event::CopyIn(Box::new(request))).await.is_err() {

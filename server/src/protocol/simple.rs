@@ -15,6 +15,7 @@ use super::own::{Own, Sending};
 use super::running::{Event, Work};
 use super::socket::Stream;
 use super::types::{row_description, wire_columns_as};
+use super::watching::ReadText;
 use crate::sqlstate::Failure;
 
 impl<S: Stream> Connection<S> {
@@ -28,13 +29,14 @@ impl<S: Stream> Connection<S> {
             self.fail(failure).await?;
             return Ok(self.ready().await?);
         }
-        match self.read_text(text) {
-            Err(failure) => self.fail(failure).await?,
-            Ok((_, statements)) if statements.is_empty() => self.complete_empty().await?,
-            Ok((_, statements)) => match self.run_all(text, statements).await {
-                Err(Interruption::Failed(failure)) => self.fail(failure).await?,
-                other => other?,
-            },
+        let answered = match self.read_text(text).await {
+            Ok(read) if read.statements.is_empty() => Ok(self.complete_empty().await?),
+            Ok(read) => self.run_all(text, read).await,
+            Err(interruption) => Err(interruption),
+        };
+        match answered {
+            Err(Interruption::Failed(failure)) => self.fail(failure).await?,
+            other => other?,
         }
         self.ready().await?;
         Ok(())
@@ -42,11 +44,12 @@ impl<S: Stream> Connection<S> {
 
     /// Runs the statements of a text up to the first failure. What one block can hold becomes one; it is committed
     /// before the last statement is told to be done.
-    async fn run_all(
-        &mut self,
-        text: &str,
-        statements: Vec<ParsedStatement>,
-    ) -> Result<(), Interruption> {
+    async fn run_all(&mut self, text: &str, read: ReadText) -> Result<(), Interruption> {
+        let ReadText {
+            statements,
+            memory: _memory,
+            ..
+        } = read;
         let in_block = self.session.begin_implicit(&statements);
         let last = statements.len().saturating_sub(1);
         for (idx, statement) in statements.into_iter().enumerate() {

@@ -21,6 +21,7 @@ use tokio_util::codec::{Decoder as _, Framed};
 use tokio_util::sync::CancellationToken;
 
 use super::layout::{self, Malformed};
+use super::startup::unsupported_version;
 use super::types::{RowEncoder, put_message};
 use crate::sqlstate::Failure;
 
@@ -49,6 +50,8 @@ pub(super) enum Unreadable {
     Malformed(Malformed),
     /// Nothing that follows can be read, and why.
     Rest(String),
+    /// A first message by another version of the protocol, and what is said of it.
+    Version(String),
 }
 
 impl Unreadable {
@@ -56,7 +59,15 @@ impl Unreadable {
     pub(super) fn message(&self) -> String {
         match self {
             Unreadable::Malformed(malformed) => malformed.failure().message().to_owned(),
-            Unreadable::Rest(message) => message.clone(),
+            Unreadable::Rest(message) | Unreadable::Version(message) => message.clone(),
+        }
+    }
+
+    /// The SQLSTATE of what ends the connection.
+    pub(super) fn sqlstate(&self) -> &'static str {
+        match self {
+            Unreadable::Version(_) => "0A000",
+            Unreadable::Rest(_) | Unreadable::Malformed(_) => "08P01",
         }
     }
 }
@@ -265,6 +276,11 @@ impl<S: Stream> Socket<S> {
             self.frames.state(),
             State::AwaitingSslRequest | State::AwaitingStartup
         );
+        if matches!(self.frames.state(), State::AwaitingStartup)
+            && let Some(message) = unsupported_version(&self.received)
+        {
+            return Err(Unreadable::Version(message));
+        }
         if has_kinds && !layout::has_length(&self.received) {
             return Err(Unreadable::Rest("invalid message length".to_owned()));
         }
@@ -289,9 +305,11 @@ impl<S: Stream> Socket<S> {
                 std::future::pending::<()>().await;
             }
             match self.read().await {
-                Some(Ok(PgWireFrontendMessage::Terminate(_)) | Err(Unreadable::Rest(_))) | None => {
-                    return;
-                }
+                Some(
+                    Ok(PgWireFrontendMessage::Terminate(_))
+                    | Err(Unreadable::Rest(_) | Unreadable::Version(_)),
+                )
+                | None => return,
                 Some(Ok(message)) => self.keep(Ok(message)),
                 Some(Err(Unreadable::Malformed(malformed))) => self.keep(Err(malformed)),
             }

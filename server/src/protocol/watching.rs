@@ -7,10 +7,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use auspex_planner::{Session, SessionEnd, StatementText, StatementWatch};
-use auspex_sql::ParsedStatement;
+use auspex_planner::{Session, SessionEnd, StatementText, StatementWatch, SyntaxMemory};
+use auspex_sql::{ParsedStatement, SHORT_TEXT_BYTES};
 
 use super::connection::{Connection, Interruption};
+use super::running::{Event, Work};
 use super::socket::Stream;
 use crate::sqlstate::Failure;
 
@@ -95,6 +96,14 @@ impl Watching {
     }
 }
 
+/// A text that was read.
+pub(super) struct ReadText {
+    pub(super) text: StatementText,
+    pub(super) statements: Vec<ParsedStatement>,
+    /// What the statements of a long text take until they are dropped.
+    pub(super) memory: Option<SyntaxMemory>,
+}
+
 #[allow(
     clippy::disallowed_methods,
     reason = "measures statements, not their results"
@@ -105,20 +114,39 @@ fn now() -> Instant {
 
 impl<S: Stream> Connection<S> {
     /// The statements of a text, which the message at hand is about.
-    pub(super) fn read_text(
-        &mut self,
-        text: &str,
-    ) -> Result<(StatementText, Vec<ParsedStatement>), Failure> {
-        let statements = self.session.parse(text);
-        let shown = match &statements {
+    pub(super) async fn read_text(&mut self, text: &str) -> Result<ReadText, Interruption> {
+        let read = match text.len() <= SHORT_TEXT_BYTES {
+            true => match self.session.parse(text) {
+                Ok(statements) => Ok((statements, None)),
+                Err(error) => Err(Failure::from_report(error.report(), text, 0).into()),
+            },
+            false => Box::pin(self.read_long_text(text)).await,
+        };
+        let shown = match &read {
             Ok(_) => StatementText::new(text),
             Err(_) => StatementText::unparsed(text),
         };
         self.watching.is_about(Some(&shown));
         self.session.backend().begin(&shown);
-        match statements {
-            Ok(statements) => Ok((shown, statements)),
-            Err(error) => Err(Failure::from_report(error.report(), text, 0)),
+        let (statements, memory) = read?;
+        Ok(ReadText {
+            text: shown,
+            statements,
+            memory,
+        })
+    }
+
+    /// The same of a text that takes so long that others would notice: it is read where statements run.
+    async fn read_long_text(
+        &mut self,
+        text: &str,
+    ) -> Result<(Vec<ParsedStatement>, Option<SyntaxMemory>), Interruption> {
+        let shown = StatementText::unparsed(text);
+        self.session.backend().begin(&shown);
+        let mut running = self.start(Work::Read(text.to_owned()))?;
+        match self.next_event(&mut running).await? {
+            Event::Read(statements, memory) => Ok((statements, Some(memory))),
+            event => Err(event.failure(text, 0).into()),
         }
     }
 

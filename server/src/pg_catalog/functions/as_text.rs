@@ -1,7 +1,7 @@
 //! Values as text in SQL: `x::text`, `x || 'y'` and `concat(x)` write what the wire would.
 //!
 //! In: a cast to text, or a function of texts that was given other types; out: the same over `wire_text(x)`.
-//! Arrow's own texts of time stamps, floats, intervals, arrays and bytes are not PostgreSQL's.
+//! Arrow's own texts of time stamps, floats, intervals, arrays, rows and bytes are not PostgreSQL's.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 use datafusion::prelude::SessionContext;
 
 use super::scalar::{Call, function};
-use crate::protocol::types::{TimeZone, has_own_digits, wire_texts};
+use crate::protocol::types::{has_own_digits, wire_texts};
 
 /// Adds the rewrites to a session.
 pub(in crate::pg_catalog) fn register(context: &mut SessionContext) -> Result<()> {
@@ -142,12 +142,18 @@ fn is_array(data_type: &DataType) -> bool {
     matches!(data_type, List(_) | LargeList(_) | FixedSizeList(..))
 }
 
+/// Whether values travel as json: rows, and objects of a file of JSON.
+fn is_object(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Struct(_) | DataType::Map(..))
+}
+
 /// Whether Arrow writes the values of a type otherwise than PostgreSQL.
 fn is_other(data_type: &DataType) -> bool {
     data_type.is_temporal()
         || data_type.is_floating()
         || is_array(data_type)
         || is_bytes(data_type)
+        || is_object(data_type)
         || has_own_digits(data_type)
 }
 
@@ -167,9 +173,8 @@ pub(super) fn shown(call: &Call, idx: usize) -> Result<ArrayRef> {
     if array.data_type().is_string() {
         return Ok(cast(array, &DataType::Utf8)?);
     }
-    let zone = call.config.execution.time_zone.as_deref();
-    let zone = TimeZone::of(zone.unwrap_or("UTC"));
-    Ok(Arc::new(wire_texts(array, &call.fields[idx], zone)?))
+    let texts = wire_texts(array, &call.fields[idx], call.zone())?;
+    Ok(Arc::new(texts))
 }
 
 /// How many bytes a value has.

@@ -34,11 +34,12 @@ use datafusion_pg_catalog::pg_catalog::quote_ident_udf::create_parse_ident_udf;
 
 use super::domain_rows::base_types;
 use super::objects::Objects;
-use super::roles::roles;
+use super::roles::{comments, roles};
 use super::server_tables::UTF8;
 pub(super) use acl_items::{COLUMNS as ACL_COLUMNS, NAME as ACL_ITEMS};
 pub(super) use as_text::register as register_texts;
 pub(super) use expand_array::NAME as EXPAND_ARRAY;
+pub(super) use json::MEMBER as JSON_MEMBER;
 pub(super) use lookups::looks_up;
 pub(super) use names::{identifier_parts, quoted, type_text};
 pub(crate) use names::{procedure_name, shown_type};
@@ -156,6 +157,7 @@ fn identity(session: &SessionFacts) -> Vec<ScalarUDF> {
             })
         })
         .collect();
+    functions.push(shared_comment(session));
     let known = session.clone();
     functions.extend([
         constant("version", &[0], version),
@@ -246,9 +248,23 @@ fn visibility(objects: &Objects) -> Vec<ScalarUDF> {
     functions
 }
 
+/// `shobj_description(number, catalog)`: the comment of a role, which is the one shared object that may have one.
+fn shared_comment(session: &SessionFacts) -> ScalarUDF {
+    let session = session.clone();
+    function("shobj_description", &[2], DataType::Utf8, move |call| {
+        let (oids, catalogs) = (call.oids(0)?, call.texts(1)?);
+        let comments = comments(&session);
+        let texts = oids.iter().zip(catalogs.iter()).map(|(oid, catalog)| {
+            let oid = oid.filter(|_| catalog == Some("pg_authid"))?;
+            comments.get(&oid)
+        });
+        Ok(Arc::new(texts.collect::<StringArray>()) as ArrayRef)
+    })
+}
+
 /// Functions about what Auspex has none of.
 fn absent() -> Vec<ScalarUDF> {
-    let texts: [(&'static str, &[usize]); 9] = [
+    let texts: [(&'static str, &[usize]); 8] = [
         ("inet_server_addr", &[0]),
         ("inet_client_addr", &[0]),
         ("pg_get_triggerdef", &[1, 2]),
@@ -257,7 +273,6 @@ fn absent() -> Vec<ScalarUDF> {
         ("pg_get_statisticsobjdef_columns", &[1]),
         ("pg_get_function_sqlbody", &[1]),
         ("pg_tablespace_location", &[1]),
-        ("shobj_description", &[2]),
     ];
     let mut functions: Vec<ScalarUDF> = texts
         .into_iter()

@@ -209,6 +209,9 @@ impl Lookup {
             [.., schema, name] => (Some(schema.as_str()), name.as_str()),
             [] => return Ok(None),
         };
+        if let (Registered::Class | Registered::Type, Some(schema)) = (kind, qualifier) {
+            self.objects.facts().check_usage(schema)?;
+        }
         match kind {
             Registered::Class => self.objects.find(qualifier, last),
             Registered::Namespace => self.objects.find_schema(last),
@@ -250,8 +253,10 @@ impl Lookup {
         let (oids, names): (Int32Array, StringArray) = match is_text {
             true => {
                 let names = call.texts(0)?;
-                let number = |name| self.number(kind, name).ok().flatten().unwrap_or(0);
-                (names.iter().map(|name| name.map(number)).collect(), names)
+                let number =
+                    |name: &str| -> Result<i32> { Ok(self.number(kind, name)?.unwrap_or(0)) };
+                let numbers = names.iter().map(|name| name.map(number).transpose());
+                (numbers.collect::<Result<Int32Array>>()?, names)
             }
             false => {
                 let oids = call.oids(0)?;

@@ -17,6 +17,8 @@ use datafusion::logical_expr::{
     TypeSignature, Volatility,
 };
 
+use crate::protocol::types::TimeZone;
+
 /// The arguments of a call.
 pub(super) struct Call {
     pub(super) args: Vec<ArrayRef>,
@@ -48,6 +50,12 @@ impl Call {
             .converted(idx, &DataType::Utf8)?
             .as_string::<i32>()
             .clone())
+    }
+
+    /// The session's time zone.
+    pub(super) fn zone(&self) -> TimeZone {
+        let zone = self.config.execution.time_zone.as_deref();
+        TimeZone::of(zone.unwrap_or("UTC"))
     }
 
     fn converted(&self, idx: usize, data_type: &DataType) -> Result<ArrayRef> {

@@ -47,15 +47,36 @@ fn each(name: &'static str, text: fn(Option<&str>) -> Option<String>) -> ScalarU
     })
 }
 
-/// `x::"char"`: the first character of a text, in the type that columns of the catalogs have.
+/// `x::"char"`: the first character of a text, or that of a number, in the type that columns of the catalogs have.
 fn first_character() -> ScalarUDF {
     let mark = HashMap::from([(TYPE_KEY.to_owned(), "char".to_owned())]);
     let field = Field::new("charin", DataType::Utf8, true).with_metadata(mark);
     returning("charin", &[1], field, |call| {
-        let first = |text: &str| text.chars().take(1).collect::<String>();
-        let texts = call.texts(0)?;
-        let characters: StringArray = texts.iter().map(|text| text.map(first)).collect();
+        let is_number = call.args.first().map(|arg| arg.data_type().is_integer());
+        let characters: StringArray = match is_number {
+            Some(true) => {
+                let codes = call.bigints(0)?;
+                let characters = codes.iter().map(|code| code.map(character_of).transpose());
+                characters.collect::<Result<_>>()?
+            }
+            _ => {
+                let first = |text: &str| text.chars().take(1).collect::<String>();
+                let texts = call.texts(0)?;
+                texts.iter().map(|text| text.map(first)).collect()
+            }
+        };
         Ok(Arc::new(characters) as ArrayRef)
+    })
+}
+
+/// The character that a number stands for, as PostgreSQL writes it: a byte that is none of ASCII in octal digits, and none for 0.
+fn character_of(code: i64) -> Result<String> {
+    let byte = i8::try_from(code).map_err(|_| refused("22003", "\"char\" out of range"))?;
+    let [byte] = byte.to_be_bytes();
+    Ok(match byte {
+        0 => String::new(),
+        1..=127 => char::from(byte).to_string(),
+        _ => format!("\\{byte:o}"),
     })
 }
 
@@ -136,7 +157,7 @@ fn too_few() -> DataFusionError {
     refused("22023", "too few arguments for format()")
 }
 
-fn refused(sqlstate: &'static str, message: impl Into<String>) -> DataFusionError {
+pub(super) fn refused(sqlstate: &'static str, message: impl Into<String>) -> DataFusionError {
     let error = Error::Invalid {
         sqlstate,
         message: message.into(),
@@ -305,6 +326,15 @@ mod tests {
         assert_eq!(with_backslashes("pg/_%", "/"), "pg\\_%");
         assert_eq!(with_backslashes("a//b\\", "/"), "a\\/b\\\\");
         assert_eq!(with_backslashes("a/_", ""), "a/_");
+    }
+
+    #[test]
+    fn numbers_stand_for_characters() {
+        for (code, character) in [(97, "a"), (0, ""), (127, "\u{7f}"), (-1, "\\377")] {
+            assert_eq!(character_of(code).unwrap(), character);
+        }
+        assert!(character_of(128).is_err());
+        assert!(character_of(-129).is_err());
     }
 
     #[test]

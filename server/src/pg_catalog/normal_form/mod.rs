@@ -23,7 +23,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use super::functions::quoted;
 use super::objects::{Objects, Relation};
 use crate::protocol::types::{WireColumn, wire_columns};
-use typed::{BOOLEAN, Typed, common_type};
+use typed::{BOOLEAN, BPCHAR, Typed, common_type, is_text};
 pub(super) use types::shown_name;
 
 /// The word that a condition of a domain has for the value.
@@ -116,8 +116,7 @@ pub(super) fn for_people(condition: &str) -> String {
         }
         let end = match tail.starts_with('(') {
             true => 1,
-            // A quote within quotes ends one text and begins the next.
-            false => tail[1..].find(&tail[..1]).map_or(tail.len(), |end| end + 2),
+            false => end_of_quoted(tail),
         };
         shown.push_str(&tail[..end]);
         rest = &tail[end..];
@@ -149,9 +148,25 @@ pub(super) fn value(text: &str, data_type: &str, columns: &Columns) -> Option<St
     Some(without_spaces(shown.plain()))
 }
 
-/// A `CASE`, which begins a line, has no space before it.
+/// A `CASE`, which begins a line, has no space before it. What is in quotes stays as it is.
 fn without_spaces(text: &str) -> String {
-    text.replace(" \nCASE", "\nCASE")
+    let mut rest = text;
+    let mut shown = String::with_capacity(text.len());
+    while let Some(at) = rest.find(['\'', '"']) {
+        let (before, tail) = rest.split_at(at);
+        shown.push_str(&before.replace(" \nCASE", "\nCASE"));
+        let (quoted, behind) = tail.split_at(end_of_quoted(tail));
+        shown.push_str(quoted);
+        rest = behind;
+    }
+    shown.push_str(&rest.replace(" \nCASE", "\nCASE"));
+    shown
+}
+
+/// The bytes of what is in quotes, with which a text begins. A quote within quotes ends one text and begins the next.
+fn end_of_quoted(text: &str) -> usize {
+    let (quote, inner) = text.split_at(1);
+    inner.find(quote).map_or(text.len(), |end| end + 2)
 }
 
 fn walked(text: &str, columns: &Columns) -> Option<Typed> {
@@ -377,21 +392,42 @@ impl Columns {
                 compare_op,
                 right,
                 ..
-            } => operators::of_array(
-                (compare_op.to_string().as_str(), "ANY"),
-                self.shown(left)?,
-                self.shown(right)?,
-            ),
+            } => {
+                let left = self.shown(left)?;
+                let array = self.array_beside(&left, right)?;
+                operators::of_array((compare_op.to_string().as_str(), "ANY"), left, array)
+            }
             Expr::AllOp {
                 left,
                 compare_op,
                 right,
-            } => operators::of_array(
-                (compare_op.to_string().as_str(), "ALL"),
-                self.shown(left)?,
-                self.shown(right)?,
-            ),
+            } => {
+                let left = self.shown(left)?;
+                let array = self.array_beside(&left, right)?;
+                operators::of_array((compare_op.to_string().as_str(), "ALL"), left, array)
+            }
             _ => None,
+        }
+    }
+
+    /// An array whose elements a value is compared with. Definitions keep no casts of literals to enums and to `bpchar`, which
+    /// dumps write; as texts they could not be compared with values of another type.
+    fn array_beside(&self, left: &Typed, right: &Expr) -> Option<Typed> {
+        let array = match right {
+            Expr::Nested(inner) => return self.array_beside(left, inner),
+            Expr::Array(array) => &array.elem,
+            _ => return self.shown(right),
+        };
+        let is_text = is_text(&left.data_type) && left.data_type != BPCHAR;
+        let is_literal = |element: &Expr| matches!(element, Expr::Value(_));
+        if is_text || left.is_open() || !array.iter().all(is_literal) {
+            return self.shown(right);
+        }
+        let elements = array.iter().map(|element| self.shown(element));
+        let elements: Vec<Typed> = elements.collect::<Option<_>>()?;
+        match !elements.is_empty() && elements.iter().all(Typed::is_open) {
+            true => Some(self::array(elements, &left.data_type)),
+            false => self.shown(right),
         }
     }
 
@@ -547,6 +583,7 @@ mod tests {
             ("j", "jsonb"),
             ("m", "mood"),
             ("ta", "text[]"),
+            ("c", BPCHAR),
             ("tz", "timestamp with time zone"),
         ];
         Columns {
@@ -578,6 +615,22 @@ mod tests {
         (
             "m IN ('sad', 'ok')",
             "(m = ANY (ARRAY['sad'::mood, 'ok'::mood]))",
+        ),
+        (
+            "m = ANY(ARRAY['sad', 'ok'])",
+            "(m = ANY (ARRAY['sad'::mood, 'ok'::mood]))",
+        ),
+        (
+            "m <> ALL((ARRAY['sad']))",
+            "(m <> ALL (ARRAY['sad'::mood]))",
+        ),
+        (
+            "c = ANY(ARRAY['p', 'q'])",
+            "(c = ANY (ARRAY['p'::bpchar, 'q'::bpchar]))",
+        ),
+        (
+            "v = ANY(ARRAY['p'])",
+            "((v)::text = ANY (ARRAY['p'::text]))",
         ),
         ("a", "a"),
         ("NOT a", "(NOT a)"),
@@ -643,6 +696,12 @@ mod tests {
         assert_eq!(
             condition("unheard_of(i)>0", &columns()),
             "(unheard_of(i)>0)"
+        );
+        // What is in quotes is no layout.
+        let quoted = "(t <> 'it''s \nCASE') = CASE WHEN a THEN a ELSE a END";
+        assert_eq!(
+            condition(quoted, &columns()),
+            "((t <> 'it''s \nCASE'::text) =\nCASE\n    WHEN a THEN a\n    ELSE a\nEND)"
         );
         let of_two_lines = "CASE WHEN a THEN t ELSE 'x\ny' END = t".to_owned();
         let endless = format!("a{}", " BETWEEN true AND true".repeat(40));

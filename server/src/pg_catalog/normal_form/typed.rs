@@ -164,6 +164,12 @@ pub(super) fn number(written: &str) -> Option<Typed> {
     Some(Typed::new(constant(written, data_type), data_type))
 }
 
+/// Whether a day or time is written in digits, as no word is.
+fn is_clock(value: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_digit() || b"-: T".contains(&byte);
+    value.bytes().all(is_part)
+}
+
 /// A literal of a type: bare where the digits alone tell the type.
 fn constant(value: &str, data_type: &str) -> String {
     let trimmed = value.trim();
@@ -187,13 +193,15 @@ fn constant(value: &str, data_type: &str) -> String {
             _ => value.to_owned(),
         },
         "uuid" => trimmed.to_lowercase(),
-        TIMESTAMP => match (trimmed.len(), trimmed.as_bytes().get(10)) {
+        TIMESTAMP if is_clock(trimmed) => match (trimmed.len(), trimmed.as_bytes().get(10)) {
             (10, None) => format!("{trimmed} 00:00:00"),
             (16, Some(b' ' | b'T')) => format!("{}:00", trimmed.replace('T', " ")),
             (19, Some(b'T')) => trimmed.replace('T', " "),
             _ => value.to_owned(),
         },
-        "time without time zone" if trimmed.len() == 5 => format!("{trimmed}:00"),
+        "time without time zone" if trimmed.len() == 5 && is_clock(trimmed) => {
+            format!("{trimmed}:00")
+        }
         _ => value.to_owned(),
     };
     format!("{}::{data_type}", quoted_literal(&shown))
@@ -229,6 +237,16 @@ mod tests {
                 "10:00",
                 "time without time zone",
                 "'10:00:00'::time without time zone",
+            ),
+            (
+                "10 pm",
+                "time without time zone",
+                "'10 pm'::time without time zone",
+            ),
+            (
+                "2024-Feb-5",
+                TIMESTAMP,
+                "'2024-Feb-5'::timestamp without time zone",
             ),
         ] {
             assert_eq!(Typed::open(value).converted(data_type).text(), shown);

@@ -65,6 +65,12 @@ pub(super) fn named(data_type: &DataType) -> Option<String> {
         T::JSONB => "jsonb",
         T::Uuid => "uuid",
         T::Bytea => "bytea",
+        // PostgreSQL's own name, which the parser knows as little as one of the users'.
+        T::Custom(name, modifiers)
+            if modifiers.is_empty() && name.to_string().eq_ignore_ascii_case(BPCHAR) =>
+        {
+            BPCHAR
+        }
         T::Array(ArrayElemTypeDef::SquareBracket(element, None)) => {
             return Some(format!("{}[]", named(element)?));
         }

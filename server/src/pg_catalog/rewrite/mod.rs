@@ -2,12 +2,13 @@
 //!
 //! In and out: a statement's syntax tree. Every step keeps the meaning: `postgres` and `syntax` spell the same
 //! thing otherwise, `empty` takes out what joins a table that never has a row, `subqueries` writes arrays of
-//! subqueries and correlated lookups as aggregates, `subscripts` counts elements of arrays, `acl` takes lists of privileges apart, `standard` writes out functions of `information_schema`, `duplicates` tells columns of one name apart.
+//! subqueries and correlated lookups as aggregates, `subscripts` counts elements of arrays, `acl` takes lists of privileges apart, `json_aggregates` gathers json in arrays, `standard` writes out functions of `information_schema`, `duplicates` tells columns of one name apart.
 //! Other SQL passes through unchanged. Plans nothing, and compares no text.
 
 mod acl;
 mod duplicates;
 mod empty;
+mod json_aggregates;
 mod postgres;
 mod standard;
 mod subqueries;

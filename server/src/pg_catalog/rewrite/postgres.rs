@@ -1,8 +1,7 @@
 //! What PostgreSQL has and the planner has under another name, or not at all.
 //!
 //! In and out: a syntax tree. `pg_catalog.t.c` is `t.c`; `x LIKE p ESCAPE e` gets a pattern with backslashes; `t.tableoid` of a catalog table
-//! is its number, `name[0]` of a name its first letter; `json_agg(x)` joins `array_agg(to_json(x))`; `'{1,2}'::int[]` is an
-//! array; and words such as `localtimestamp` are calls.
+//! is its number, `name[0]` of a name its first letter; `'{1,2}'::int[]` is an array; and words such as `localtimestamp` are calls.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -16,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::super::functions::EXPAND_ARRAY;
 use super::super::{INFORMATION_SCHEMA, columns};
-use super::{PG_CATALOG, acl, catalog_table, parsed, standard, subscripts};
+use super::{PG_CATALOG, acl, catalog_table, json_aggregates, parsed, standard, subscripts};
 
 /// The column of each table that says which one it is.
 const TABLE_OID: &str = "tableoid";
@@ -342,18 +341,6 @@ pub(super) fn call_of(name: &str, argument: Expr) -> Option<Expr> {
     Some(call)
 }
 
-/// What an aggregate gathers: a value, or the row of `t.*`.
-fn gathered(argument: &FunctionArg) -> Option<Expr> {
-    match argument {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => Some(value.clone()),
-        FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(relation)) => {
-            let relation = relation.0.last()?.as_ident()?;
-            Some(Expr::Identifier(relation.clone()))
-        }
-        _ => None,
-    }
-}
-
 /// The call that means the same.
 fn call(function: &Function) -> Option<Expr> {
     let name = last_name(&function.name)?;
@@ -382,18 +369,8 @@ fn call(function: &Function) -> Option<Expr> {
         return None;
     }
     match name.as_str() {
-        "json_agg" | "jsonb_agg" => {
-            let mut aggregate = function.clone();
-            aggregate.name = ObjectName::from(vec![Ident::new("array_agg")]);
-            let FunctionArguments::List(list) = &mut aggregate.args else {
-                return None;
-            };
-            for argument in &mut list.args {
-                let value = gathered(argument)?;
-                *argument = FunctionArg::Unnamed(FunctionArgExpr::Expr(call_of("to_json", value)?));
-            }
-            call_of(&format!("{name}_of"), Expr::Function(aggregate))
-        }
+        "json_agg" | "jsonb_agg" => json_aggregates::array(&name, function),
+        "json_object_agg" | "jsonb_object_agg" => json_aggregates::object(&name, function),
         "transaction_timestamp" if list.args.is_empty() => parsed("now()"),
         // The planner knows it without the schema.
         "mod" if function.name.0.len() > 1 => {

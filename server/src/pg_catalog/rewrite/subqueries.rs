@@ -18,8 +18,10 @@ use super::super::functions::looks_up;
 use super::empty::is_reduced;
 use super::{catalog_table, is_of_catalog, parsed, parsed_with_lambdas};
 
-/// An empty array of texts.
-const NO_TEXTS: &str = "CAST(make_array() AS TEXT[])";
+/// An empty array beside one that is no query. The planner knows by the quotes that the column is called `array`.
+const EMPTY: &str = "\"make_array\"()";
+/// The same of texts.
+const NO_TEXTS: &str = "CAST(\"make_array\"() AS TEXT[])";
 
 /// Rewrites the subqueries.
 pub(super) fn rewrite(statement: &mut Statement) {
@@ -78,10 +80,7 @@ fn array_of(query: &Query) -> Option<Expr> {
             Some(Distinct::Distinct) => format!("array_distinct({array})"),
             _ => array.to_string(),
         };
-        return parsed(&format!(
-            "coalesce({}, make_array())",
-            in_order(items, order)
-        ));
+        return parsed(&format!("coalesce({}, {EMPTY})", in_order(items, order)));
     }
     let unnested = unnested(select, item).filter(|_| !is_limited && select.distinct.is_none());
     if let (Some((array, element, body)), Some(order)) = (unnested, order_of_items(query, item)) {

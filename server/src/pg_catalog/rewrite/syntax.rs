@@ -329,20 +329,29 @@ fn numbered_column(query: &mut SetExpr) {
     }
 }
 
-/// `'{a,b}'` beside ANY or ALL is an array of texts.
+/// `'{a,b}'` beside ANY or ALL is an array of texts. JDBC writes brackets around it, which say nothing around any value.
 fn array_literal(expr: &mut Expr) {
-    let Expr::Value(value) = &*expr else { return };
-    let Value::SingleQuotedString(text) = &value.value else {
+    let mut bare = &*expr;
+    while let Expr::Nested(inner) = bare {
+        bare = inner;
+    }
+    let Expr::Value(value) = bare else { return };
+    let (Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text)) = &value.value else {
+        *expr = bare.clone();
         return;
     };
-    let Some(items) = array_items(text) else {
-        return;
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    let array = match array_items(text) {
+        Some(items) => {
+            let items = items.into_iter();
+            let items =
+                items.map(|item| item.map_or_else(|| "NULL".to_owned(), |item| quoted(&item)));
+            format!("ARRAY[{}]", items.collect::<Vec<_>>().join(", "))
+        }
+        // Of several dimensions, or of no array: then the cast tells it.
+        None => format!("{}::text[]", quoted(text)),
     };
-    let items = items.into_iter().flatten();
-    let items: Vec<String> = items
-        .map(|item| format!("'{}'", item.replace('\'', "''")))
-        .collect();
-    replace(expr, &format!("ARRAY[{}]", items.join(", ")));
+    replace(expr, &array);
 }
 
 /// `numbers::regtype[]` is the names of the objects.

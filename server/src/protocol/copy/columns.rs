@@ -17,11 +17,9 @@ use pgwire::api::results::FieldFormat;
 
 use super::CopyRequest;
 use super::decoder::RowValues;
+use super::sent::{LineTexts, SentBatch, line_context, shown};
 use crate::protocol::types::{ParameterError, WireColumn, ZERO_IN_TEXT, decode_parameter};
 use crate::sqlstate::Failure;
-
-/// Characters of a value that an error shows.
-const SHOWN_CHARACTERS: usize = 100;
 
 /// Where a row stands in the copy.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +41,8 @@ pub(super) struct Columns {
     zone: String,
     values: Vec<Values>,
     lines: Vec<u64>,
+    /// The texts of the rows; none has one in the binary form.
+    texts: LineTexts,
     n_bytes: usize,
 }
 
@@ -64,6 +64,7 @@ impl Columns {
             wire,
             zone,
             lines: Vec::new(),
+            texts: LineTexts::default(),
             n_bytes: 0,
         }
     }
@@ -76,9 +77,14 @@ impl Columns {
         self.n_bytes
     }
 
-    /// Adds a row.
-    pub(super) fn push(&mut self, row: &RowValues, place: Place) -> Result<(), Failure> {
-        self.check_count(row.places.len(), place)?;
+    /// Adds a row, with its text if it has one.
+    pub(super) fn push(
+        &mut self,
+        row: &RowValues,
+        place: Place,
+        text: Option<&[u8]>,
+    ) -> Result<(), Failure> {
+        self.check_count(row.places.len(), place, text)?;
         for (idx, value) in row.values().enumerate() {
             match &mut self.values[idx] {
                 Values::Text(builder) => {
@@ -105,21 +111,24 @@ impl Columns {
             }
         }
         self.lines.push(place.line);
+        if let Some(text) = text {
+            self.texts.push(text);
+        }
         self.n_bytes += row.bytes.len();
         Ok(())
     }
 
-    fn check_count(&self, found: usize, place: Place) -> Result<(), Failure> {
+    fn check_count(&self, found: usize, place: Place, text: Option<&[u8]>) -> Result<(), Failure> {
         let message = match self.wire.get(found) {
             Some(column) => format!("missing data for column \"{}\"", column.name),
             None if found > self.wire.len() => "extra data after last expected column".to_owned(),
             None => return Ok(()),
         };
-        Err(self.failure("22P04", message, place))
+        Err(self.failure("22P04", message, place, text))
     }
 
     /// The batch; begins a new one.
-    pub(super) fn take(&mut self) -> Result<RecordBatch, Failure> {
+    pub(super) fn take(&mut self) -> Result<SentBatch, Failure> {
         let mut arrays = Vec::with_capacity(self.values.len());
         for idx in 0..self.values.len() {
             let data_type = self.schema.field(idx).data_type().clone();
@@ -131,10 +140,14 @@ impl Columns {
                 Values::Binary(values) => collected(std::mem::take(values), &data_type)?,
             });
         }
-        self.lines.clear();
         self.n_bytes = 0;
-        RecordBatch::try_new(Arc::clone(&self.schema), arrays)
-            .map_err(|error| Failure::error("XX000", error.to_string()))
+        let rows = RecordBatch::try_new(Arc::clone(&self.schema), arrays)
+            .map_err(|error| Failure::error("XX000", error.to_string()))?;
+        Ok(SentBatch {
+            rows,
+            lines: std::mem::take(&mut self.lines),
+            texts: std::mem::take(&mut self.texts),
+        })
     }
 
     fn converted(
@@ -209,11 +222,7 @@ impl Columns {
         idx: usize,
         value: Option<&str>,
     ) -> Failure {
-        let shown = value.map(|text| {
-            let shown: String = text.chars().take(SHOWN_CHARACTERS).collect();
-            let cut = if shown.len() < text.len() { "..." } else { "" };
-            format!(": \"{shown}{cut}\"")
-        });
+        let shown = value.map(|text| format!(": \"{}\"", shown(text)));
         let context = format!(
             "COPY {}, line {}, column {}{}",
             self.table,
@@ -225,8 +234,14 @@ impl Columns {
     }
 
     /// A failure of a whole row.
-    pub(super) fn failure(&self, sqlstate: &str, message: String, place: Place) -> Failure {
-        let context = format!("COPY {}, line {}", self.table, place.line);
+    pub(super) fn failure(
+        &self,
+        sqlstate: &str,
+        message: String,
+        place: Place,
+        text: Option<&[u8]>,
+    ) -> Failure {
+        let context = line_context(&self.table, place.line, text);
         Failure::error(sqlstate, message).with_context(context)
     }
 }

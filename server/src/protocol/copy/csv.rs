@@ -58,6 +58,11 @@ impl CsvRows {
         self.line
     }
 
+    /// Whether a quote is open behind what was looked through.
+    pub(super) fn is_in_quotes(&self) -> bool {
+        self.in_quotes
+    }
+
     pub(super) fn next(
         &mut self,
         input: &[u8],
@@ -67,7 +72,8 @@ impl CsvRows {
         let (line, length) = match self.line_end(input, at_end) {
             Some(end) => (&input[..end], end + 1),
             None if at_end && self.in_quotes => {
-                self.line += 1;
+                // The row may have begun on any line before.
+                self.line += 1 + input.iter().filter(|byte| **byte == b'\n').count() as u64;
                 return Err(("22P04", "unterminated CSV quoted field".to_owned()));
             }
             None if at_end && !input.is_empty() => (input, input.len()),

@@ -4,12 +4,13 @@
 
 use auspex_planner::{CopyFormat, CopyOptions};
 use bytes::{Buf, BytesMut};
-use datafusion::arrow::array::RecordBatch;
 
 use super::CopyRequest;
 use super::binary::BinaryRows;
 use super::columns::{Columns, Place};
 use super::csv::CsvRows;
+use super::line_break::LineBreak;
+use super::sent::SentBatch;
 use super::text::TextRows;
 use crate::protocol::types::WireColumn;
 use crate::sqlstate::Failure;
@@ -117,13 +118,17 @@ impl RowDecoder {
     }
 
     /// The next full batch, or, at the end, the last one; `None`: more pieces are needed.
-    pub(super) fn next_batch(&mut self) -> Result<Option<RecordBatch>, Failure> {
+    pub(super) fn next_batch(&mut self) -> Result<Option<SentBatch>, Failure> {
         while !self.finished && !self.is_full() {
             match self.read_row()? {
                 Found::Row(length) => {
-                    self.input.advance(length);
                     let place = self.place();
-                    self.columns.push(&self.row, place)?;
+                    let text = match &self.reader {
+                        Reader::Binary(_) => None,
+                        Reader::Text(_) | Reader::Csv(_) => Some(line_text(&self.input[..length])),
+                    };
+                    self.columns.push(&self.row, place, text)?;
+                    self.input.advance(length);
                 }
                 Found::Skip(length) => self.input.advance(length),
                 Found::End => {
@@ -133,7 +138,7 @@ impl RowDecoder {
                 Found::Partial if self.at_end => self.finished = true,
                 Found::Partial if self.input.len() > ROW_BYTES => {
                     let message = format!("a row of COPY has more than {ROW_BYTES} bytes");
-                    return Err(self.columns.failure("54000", message, self.place()));
+                    return Err(self.columns.failure("54000", message, self.place(), None));
                 }
                 Found::Partial => return Ok(None),
             }
@@ -155,7 +160,23 @@ impl RowDecoder {
             Reader::Csv(rows) => rows.next(input, at_end, row),
             Reader::Binary(rows) => rows.next(input, at_end, row),
         };
-        found.map_err(|(sqlstate, message)| self.columns.failure(sqlstate, message, self.place()))
+        found.map_err(|(sqlstate, message)| {
+            let text = self.text_at_hand();
+            self.columns.failure(sqlstate, message, self.place(), text)
+        })
+    }
+
+    /// The text of a line that could not be read: all that is there where a quote is not closed.
+    fn text_at_hand(&self) -> Option<&[u8]> {
+        let first_line = || {
+            let end = self.input.iter().position(|byte| LineBreak::may_be(*byte));
+            &self.input[..end.unwrap_or(self.input.len())]
+        };
+        match &self.reader {
+            Reader::Binary(_) => None,
+            Reader::Csv(rows) if rows.is_in_quotes() => Some(&self.input[..]),
+            Reader::Text(_) | Reader::Csv(_) => Some(first_line()),
+        }
     }
 
     /// The line that was read last, or is being read.
@@ -170,6 +191,12 @@ impl RowDecoder {
     }
 }
 
+/// A line without its break.
+fn line_text(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
 /// What is wrong with bytes: SQLSTATE and message.
 pub(super) type Wrong = (&'static str, String);
 
@@ -177,7 +204,7 @@ pub(super) type Wrong = (&'static str, String);
 mod tests {
     use std::sync::Arc;
 
-    use auspex_planner::CopyColumns;
+    use auspex_planner::{CopiedLines, CopyColumns};
     use datafusion::arrow::array::AsArray as _;
     use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema};
 
@@ -213,12 +240,14 @@ mod tests {
             table: "t".to_owned(),
             columns: schema,
             options,
+            lines: CopiedLines::default(),
             rows: tokio::sync::mpsc::channel(1).0,
         };
         let mut decoder = RowDecoder::new(&request, columns, "UTC".to_owned());
         let mut rows = Vec::new();
         let mut take = |decoder: &mut RowDecoder| {
             while let Some(batch) = decoder.next_batch()? {
+                let batch = batch.rows;
                 let a = batch.column(0).as_primitive::<Int64Type>();
                 let b = batch.column(1).as_string::<i32>();
                 let b = b.iter().map(|text| text.map(ToOwned::to_owned));
@@ -318,16 +347,19 @@ mod tests {
         let failure = rows(options(CopyFormat::Csv), b"1,x\n2\n", 3).unwrap_err();
         let info = failure.into_info();
         assert_eq!(info.message, "missing data for column \"b\"");
-        assert_eq!(info.where_context.unwrap(), "COPY t, line 2");
+        assert_eq!(info.where_context.unwrap(), "COPY t, line 2: \"2\"");
         let failure = rows(options(CopyFormat::Csv), b"1,x,y\n", 3).unwrap_err();
         let info = failure.into_info();
         assert_eq!(info.message, "extra data after last expected column");
+        assert_eq!(info.where_context.unwrap(), "COPY t, line 1: \"1,x,y\"");
         let failure = rows(options(CopyFormat::Text), b"1\tx\n2\ta\\000b\n", 3).unwrap_err();
         let info = failure.into_info();
         assert_eq!(info.code, "22021");
         assert_eq!(info.where_context.unwrap(), "COPY t, line 2, column b");
-        let failure = rows(options(CopyFormat::Csv), b"1,\"x\n", 3).unwrap_err();
+        let failure = rows(options(CopyFormat::Csv), b"1,x\n1,\"x\ny\n", 3).unwrap_err();
         assert_eq!(failure.message(), "unterminated CSV quoted field");
+        let context = failure.into_info().where_context.unwrap();
+        assert_eq!(context, "COPY t, line 4: \"1,\"x\ny\n\"");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! In: what a client sends, in pieces of any size; out: record batches for a running statement, or its batches as
 //! messages. A few batches are in memory at a time, whatever the length of the copy. Code map: `text`, `csv` and
-//! `binary` find rows and values in bytes, of lines that end as `line_break` finds and begin with a `header`; `columns` makes batches of them; `write` is the other way.
+//! `binary` find rows and values in bytes, of lines that end as `line_break` finds and begin with a `header`; `columns` makes batches of them, `sent` keeps the last ones for errors; `write` is the other way.
 
 mod binary;
 mod columns;
@@ -10,10 +10,11 @@ mod csv;
 mod decoder;
 mod header;
 mod line_break;
+mod sent;
 mod text;
 mod write;
 
-use auspex_planner::{CopyFormat, CopyOptions};
+use auspex_planner::{CopiedLines, CopyFormat, CopyOptions};
 use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -29,6 +30,7 @@ use super::socket::{Stream, Unreadable};
 use super::types::{TextForms, wire_columns, wire_columns_as};
 use crate::sqlstate::Failure;
 use decoder::RowDecoder;
+use sent::SentRows;
 use write::CopyWriter;
 
 /// What a statement that takes rows needs to know of them, and where they go.
@@ -37,6 +39,8 @@ pub(super) struct CopyRequest {
     pub(super) table: String,
     pub(super) columns: SchemaRef,
     pub(super) options: CopyOptions,
+    /// Finds the row that a failure is about.
+    pub(super) lines: CopiedLines,
     pub(super) rows: Sender<Result<RecordBatch, DataFusionError>>,
 }
 
@@ -89,7 +93,9 @@ impl<S: Stream> Connection<S> {
         self.socket.flush().await?;
         let zone = time_zone(&self.session);
         let mut decoder = RowDecoder::new(&request, columns, zone);
-        match self.take_rows(running, &mut decoder, &request.rows).await {
+        let mut sent = SentRows::new(&request.table, request.lines.clone());
+        let taking = self.take_rows(running, (&mut decoder, &mut sent), &request.rows);
+        match taking.await {
             Ok(()) => {}
             Err(Interruption::Failed(failure)) => {
                 // The statement ends by itself, so that the files that it wrote are removed.
@@ -97,7 +103,7 @@ impl<S: Stream> Connection<S> {
                 let told = request.rows.send(Err(cause)).await;
                 drop(request);
                 return Err(match (self.next_event(running).await?, told) {
-                    (event, Err(_)) => event.failure(text, start).into(),
+                    (event, Err(_)) => sent.placed(event.failure(text, start)).into(),
                     (_, Ok(())) => failure.into(),
                 });
             }
@@ -111,7 +117,7 @@ impl<S: Stream> Connection<S> {
         drop(request);
         match self.next_event(running).await? {
             Event::Done(tag) => Ok(tag.unwrap_or_default()),
-            event => Err(event.failure(text, start).into()),
+            event => Err(sent.placed(event.failure(text, start)).into()),
         }
     }
 
@@ -120,7 +126,7 @@ impl<S: Stream> Connection<S> {
     async fn take_rows(
         &mut self,
         running: &mut Running,
-        decoder: &mut RowDecoder,
+        (decoder, kept): (&mut RowDecoder, &mut SentRows),
         rows: &Sender<Result<RecordBatch, DataFusionError>>,
     ) -> Result<(), Interruption> {
         loop {
@@ -137,6 +143,7 @@ impl<S: Stream> Connection<S> {
                 }
             }
             while let Some(batch) = decoder.next_batch()? {
+                let batch = kept.keep(batch);
                 if !self.pass_batch(running, rows, batch).await? {
                     return Ok(());
                 }

@@ -100,7 +100,8 @@ impl<S: Stream> Connection<S> {
         self.fetch_rows(portal, formats, n_wanted, to).await
     }
 
-    async fn fetch_rows(
+    /// Reads the next rows of a portal that is open, up to so many; how many there were.
+    pub(super) async fn fetch_rows(
         &mut self,
         portal: &mut Portal,
         formats: Arc<[FieldFormat]>,
@@ -108,14 +109,13 @@ impl<S: Stream> Connection<S> {
         to: &mut RowsTo<'_>,
     ) -> Result<usize, Interruption> {
         let prepared = Arc::clone(&portal.prepared);
-        let Some(mut cursor) = portal.take_open() else {
+        let Some(mut cursor) = portal.take_open(formats)? else {
             return Ok(0);
         };
-        cursor.use_formats(formats)?;
         let (text, start) = (&*prepared.text, prepared.start);
         let n_rows = match self.fetch(&mut cursor, limit, to, text, start).await? {
             Fetched::All(n_rows) => {
-                portal.state = PortalState::Finished(Some(cursor.tag(0)));
+                portal.state = PortalState::Finished(Some(cursor.tag));
                 n_rows
             }
             Fetched::Limit => {

@@ -1,8 +1,9 @@
 //! A pipeline: statements that a client sends before it syncs. In PostgreSQL they are one transaction.
 //!
 //! In: what a portal is to a block, and whether a sync is next; out: a block around the statements from the first change
-//! on, which the sync ends. A statement that is alone before its sync stays by itself, and so does a definition before any
-//! change. Behind one it is refused, as is the change of a second table: then nothing of the pipeline stays.
+//! on, which the sync ends, unless a BEGIN has made it the client's own. A statement that is alone before its sync stays by
+//! itself, and so does a definition before any change. Behind one it is refused, as is the change of a second table: then
+//! nothing of the pipeline stays.
 
 use auspex_planner::{BlockPart, TransactionState};
 
@@ -23,13 +24,14 @@ impl<S: Stream> Connection<S> {
         &mut self,
         prepared: &Prepared,
     ) -> Result<(), Interruption> {
+        self.leave_to_client();
         let is_block_of_client =
             self.pipeline.is_none() && self.session.transaction() != TransactionState::Idle;
         if is_block_of_client {
             return Ok(());
         }
         match self.block_part(prepared) {
-            BlockPart::Query => {}
+            BlockPart::Query | BlockPart::Begin => {}
             // Whether it is of the block's table is seen where names have a meaning.
             BlockPart::Change(_) if self.pipeline.is_some() => {}
             BlockPart::Change(table) => {
@@ -70,8 +72,16 @@ impl<S: Stream> Connection<S> {
         }
     }
 
+    /// Forgets the block of a pipeline that a BEGIN has made the client's.
+    fn leave_to_client(&mut self) {
+        if !self.session.is_in_implicit() {
+            self.pipeline = None;
+        }
+    }
+
     /// Ends the block of a pipeline, if there is one: commits it, or rolls it back after a failure.
     pub(in crate::protocol) async fn end_pipeline(&mut self, failed: bool) -> Result<(), Failure> {
+        self.leave_to_client();
         if self.pipeline.take().is_none() {
             return Ok(());
         }

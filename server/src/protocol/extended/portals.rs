@@ -59,95 +59,65 @@ impl<S: Stream> Connection<S> {
             portal.state = Box::pin(self.run_own(own, cursor, sending)).await?;
             return Ok(());
         }
-        if let PortalState::Finished(Some(tag)) = &portal.state {
-            return Ok(self.complete(tag.clone()).await?);
+        if matches!(portal.state, PortalState::Finished(Some(_))) {
+            return Ok(self.complete(portal.tag(0)).await?);
         }
         let Some(plan) = &prepared.plan else {
             return Ok(self.complete_empty().await?);
         };
         self.check_transaction(prepared.ends_transaction)?;
-        if portal.scrolls {
-            return self.send_scrolled(portal, limit).await;
-        }
-        let (text, start) = (&*prepared.text, prepared.start);
-        let cursor = match portal.take_open() {
-            Some(cursor) => cursor,
-            None => {
-                portal.state = PortalState::Finished(None);
-                let parameters = std::mem::take(&mut portal.parameters);
-                if limit.is_none()
-                    && self
-                        .send_point(&prepared, plan, &parameters, &portal.formats)
-                        .await?
-                {
-                    portal.state = PortalState::Finished(Some("SELECT 0".to_owned()));
-                    return Ok(());
+        if !matches!(portal.state, PortalState::Open(_)) {
+            portal.state = PortalState::Finished(None);
+            let parameters = std::mem::take(&mut portal.parameters);
+            if limit.is_none()
+                && self
+                    .send_point(&prepared, plan, &parameters, &portal.formats)
+                    .await?
+            {
+                portal.state = PortalState::Finished(Some("SELECT"));
+                return Ok(());
+            }
+            let (text, start) = (&*prepared.text, prepared.start);
+            let work = Work::Execute(Arc::clone(plan), parameters);
+            let mut running = self.start(work)?;
+            match self.next_event(&mut running).await? {
+                Event::Done(tag) => return Ok(self.complete(tag.unwrap_or_default()).await?),
+                Event::Rows(schema, tag) => {
+                    let columns = prepared.columns.clone().unwrap_or_default();
+                    check_described(&schema, &columns)?;
+                    let formats = Arc::clone(&portal.formats);
+                    let cursor = Cursor::new(running, columns, formats, tag, &self.session);
+                    portal.put_open(Box::new(cursor));
                 }
-                let work = Work::Execute(Arc::clone(plan), parameters);
-                let mut running = self.start(work)?;
-                match self.next_event(&mut running).await? {
-                    Event::Done(tag) => return Ok(self.complete(tag.unwrap_or_default()).await?),
-                    Event::Rows(schema, tag) => {
-                        let columns = prepared.columns.clone().unwrap_or_default();
-                        check_described(&schema, &columns)?;
-                        let formats = Arc::clone(&portal.formats);
-                        Box::new(Cursor::new(running, columns, formats, tag, &self.session))
-                    }
-                    event => {
-                        let tag = self.copy_or_fail(&mut running, event, text, start).await?;
-                        return Ok(self.complete(tag).await?);
-                    }
+                event => {
+                    let tag = self.copy_or_fail(&mut running, event, text, start).await?;
+                    return Ok(self.complete(tag).await?);
                 }
             }
-        };
-        self.send_next(portal, cursor, limit, &prepared).await
+        }
+        self.send_next(portal, limit).await
     }
 
-    /// Sends the next rows of a cursor that does not go back.
+    /// Sends the next rows of a portal that is open.
     async fn send_next(
         &mut self,
         portal: &mut Portal,
-        mut cursor: Box<Cursor>,
         limit: Option<usize>,
-        prepared: &Prepared,
     ) -> Result<(), Interruption> {
         // A FETCH by its name may have read it before, in other formats.
-        cursor.use_formats(Arc::clone(&portal.formats))?;
-        let (text, start) = (&*prepared.text, prepared.start);
-        let mut to = RowsTo::Client;
-        match self.fetch(&mut cursor, limit, &mut to, text, start).await? {
-            Fetched::All(n_rows) => {
-                let tag = cursor.tag(n_rows);
-                portal.n_read = portal.n_read.saturating_add(n_rows);
-                portal.state = PortalState::Finished(Some(cursor.tag(0)));
-                Ok(self.complete(tag).await?)
-            }
-            Fetched::Limit => {
-                portal.n_read = portal.n_read.saturating_add(limit.unwrap_or(0));
-                portal.state = PortalState::Open(cursor);
-                self.suspend().await
-            }
-        }
-    }
-
-    /// Sends the next rows of a cursor that keeps what it has read.
-    async fn send_scrolled(
-        &mut self,
-        portal: &mut Portal,
-        limit: Option<usize>,
-    ) -> Result<(), Interruption> {
-        let count = limit.and_then(|limit| u64::try_from(limit).ok());
-        let count = count.map_or(FetchCount::ForwardAll, FetchCount::Forward);
         let formats = Arc::clone(&portal.formats);
         let mut to = RowsTo::Client;
-        let n_rows = self.scroll_rows(portal, formats, count, &mut to).await?;
-        let tag = match &portal.state {
-            PortalState::Open(cursor) => cursor.tag(n_rows),
-            _ => format!("SELECT {n_rows}"),
+        let n_rows = match portal.scrolls {
+            true => {
+                let count = limit.and_then(|limit| u64::try_from(limit).ok());
+                let count = count.map_or(FetchCount::ForwardAll, FetchCount::Forward);
+                self.scroll_rows(portal, formats, count, &mut to).await?
+            }
+            false => self.fetch_rows(portal, formats, limit, &mut to).await?,
         };
         match limit == Some(n_rows) {
             true => self.suspend().await,
-            false => Ok(self.complete(tag).await?),
+            false => Ok(self.complete(portal.tag(n_rows)).await?),
         }
     }
 

@@ -12,20 +12,21 @@ use pgwire::api::Type;
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::extendedquery::{Parse, ParseComplete};
 
-use super::{MadeBy, Prepared};
+use super::{MadeBy, Prepared, void_arguments};
 use crate::protocol::connection::{Connection, Interruption, ends_transaction};
 use crate::protocol::own::Own;
 use crate::protocol::parameter_casts::{add_cast_types, reads_catalogs};
 use crate::protocol::running::{Event, Work};
 use crate::protocol::socket::Stream;
 use crate::protocol::types::{declared_field, field_type, is_taken, pg_type, wire_columns_as};
+use crate::protocol::watching::ReadText;
 use crate::sqlstate::Failure;
 
 impl<S: Stream> Connection<S> {
     /// Answers a parse message.
     pub(super) async fn parse(&mut self, parse: Parse) -> Result<(), Interruption> {
         let name = parse.name.unwrap_or_default();
-        let read = self.read_text(&parse.query);
+        let read = self.read_text(&parse.query).await;
         if !name.is_empty() {
             self.refuse_known_statement(&name)?;
         }
@@ -33,14 +34,27 @@ impl<S: Stream> Connection<S> {
         let declared: Vec<Option<Type>> = parse
             .type_oids
             .iter()
-            .map(|oid| declared_type(*oid))
+            .map(|oid| self.declared_type(*oid))
             .collect();
         refuse_unknown(&declared)?;
-        let (text, statements) = read?;
+        let ReadText {
+            text,
+            statements,
+            memory: _memory,
+        } = read?;
         let prepared = self.prepare(text, statements, declared).await?;
         self.keep_statement(name, prepared, MadeBy::Message)?;
         let complete = PgWireBackendMessage::ParseComplete(ParseComplete::new());
         Ok(self.socket.feed(complete).await?)
+    }
+
+    /// The type that the client declared for a parameter; `None` leaves it to the planner.
+    fn declared_type(&self, oid: u32) -> Option<Type> {
+        match Type::from_oid(oid) {
+            Some(known) => Some(known).filter(|known| *known != Type::UNKNOWN),
+            None if oid == 0 => None,
+            None => self.session.enum_field(oid).map(|field| field_type(&field)),
+        }
     }
 
     async fn prepare(
@@ -53,7 +67,7 @@ impl<S: Stream> Connection<S> {
             let message = "cannot insert multiple commands into a prepared statement";
             return Err(Failure::error("42601", message).into());
         }
-        let Some(statement) = statements.pop() else {
+        let Some(mut statement) = statements.pop() else {
             let (start, plan, columns) = (0, None, None);
             let parameters = Vec::new();
             return Ok(Prepared {
@@ -69,8 +83,14 @@ impl<S: Stream> Connection<S> {
             });
         };
         match Own::of(&statement) {
-            Some(own) => self.prepare_own(text, statement, own, declared).await,
-            None => self.prepare_one(text, statement, declared).await,
+            Some(own) => {
+                void_arguments::refuse(&declared)?;
+                self.prepare_own(text, statement, own, declared).await
+            }
+            None => {
+                void_arguments::leave_out(&mut statement, &declared)?;
+                self.prepare_one(text, statement, declared).await
+            }
         }
     }
 
@@ -123,10 +143,11 @@ impl<S: Stream> Connection<S> {
         let has_oids = reads_catalogs(&statement);
         self.check_transaction(ends_transaction)?;
         let start = statement.span.start;
-        let types = declared
-            .iter()
-            .map(|known| known.as_ref().and_then(declared_field))
-            .collect();
+        let field = |known: &Option<Type>| {
+            let known = known.as_ref()?;
+            declared_field(known).or_else(|| self.session.enum_field(known.oid()))
+        };
+        let types = declared.iter().map(field).collect();
         let mut running = self.start(Work::Prepare(statement, types))?;
         let plan = match self.next_event(&mut running).await? {
             Event::Prepared(plan) => plan,
@@ -202,18 +223,18 @@ impl<S: Stream> Connection<S> {
 /// Fails where the client declared a type of which there are no values here: as a text, they would be compared as texts.
 fn refuse_unknown(declared: &[Option<Type>]) -> Result<(), Failure> {
     let unknown = declared.iter().enumerate().find_map(|(idx, known)| {
-        let known = known.as_ref().filter(|known| !is_taken(known))?;
-        Some((idx + 1, known.name()))
+        // What a void one is depends on where it stands.
+        let is_unknown = |known: &&Type| **known != Type::VOID && !is_taken(known);
+        let known = known.as_ref().filter(is_unknown)?;
+        Some(refused_type(idx, known))
     });
-    let Some((number, name)) = unknown else {
-        return Ok(());
-    };
-    let message = format!("parameter ${number} has the type {name}, which is not supported");
-    let hint = "Declare it as text, or leave its type open.";
-    Err(Failure::error("0A000", message).with_hint(hint))
+    unknown.map_or(Ok(()), Err)
 }
 
-/// The type that the client declared for a parameter; `None` leaves it to the planner.
-fn declared_type(oid: u32) -> Option<Type> {
-    Type::from_oid(oid).filter(|known| *known != Type::UNKNOWN)
+/// The error that there are no values of the type of a parameter.
+pub(super) fn refused_type(idx: usize, known: &Type) -> Failure {
+    let (number, name) = (idx + 1, known.name());
+    let message = format!("parameter ${number} has the type {name}, which is not supported");
+    let hint = "Declare it as text, or leave its type open.";
+    Failure::error("0A000", message).with_hint(hint)
 }

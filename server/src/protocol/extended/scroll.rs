@@ -3,13 +3,17 @@
 //! In: a cursor and which of its rows are wanted; out: those rows on the socket. What was read of the query is kept,
 //! since no query runs backwards.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use auspex_planner::{Error, KeptRows, Session};
 use auspex_sql::FetchCount;
 use datafusion::arrow::array::{RecordBatch, UInt64Array};
 use datafusion::arrow::compute::take_record_batch;
 use datafusion::error::DataFusionError;
+use pgwire::api::results::FieldFormat;
 
-use super::{Cursor, RowsTo};
+use super::{Cursor, Portal, RowsTo};
 use crate::protocol::connection::{Connection, Interruption};
 use crate::protocol::running::Event;
 use crate::protocol::socket::Stream;
@@ -31,8 +35,40 @@ pub(in crate::protocol) struct Kept {
 
 /// What a fetch sends: rows from one to another, and the place where the cursor then stands.
 struct Sent {
-    rows: Vec<usize>,
+    rows: Range<usize>,
+    /// Whether the last of them comes first.
+    backwards: bool,
     position: usize,
+}
+
+impl Sent {
+    fn ahead(rows: Range<usize>, position: usize) -> Sent {
+        Sent {
+            rows,
+            backwards: false,
+            position,
+        }
+    }
+
+    /// The rows as they are sent.
+    fn in_order(&self) -> impl Iterator<Item = usize> {
+        let Range { start, end } = self.rows;
+        let backwards = self.backwards;
+        (start..end).map(move |row| match backwards {
+            true => end - 1 - (row - start),
+            false => row,
+        })
+    }
+
+    /// These rows of a batch, whose own are where they lie.
+    fn of(&self, batch: &RecordBatch) -> Result<RecordBatch, Error> {
+        if !self.backwards {
+            return Ok(batch.slice(self.rows.start, self.rows.len()));
+        }
+        let indices = UInt64Array::from_iter_values(self.in_order().map(|row| row as u64));
+        let taken = take_record_batch(batch, &indices).map_err(DataFusionError::from);
+        taken.map_err(Error::from)
+    }
 }
 
 impl Kept {
@@ -70,30 +106,19 @@ impl Kept {
     fn sent(&self, count: FetchCount) -> Sent {
         let (last, end) = (self.n_rows, self.n_rows + 1);
         let one = |at: Option<usize>| match at {
-            Some(at) if at > last => Sent {
-                rows: vec![],
-                position: end,
-            },
-            Some(at) if at > 0 => Sent {
-                rows: vec![at],
-                position: at,
-            },
-            _ => Sent {
-                rows: vec![],
-                position: 0,
-            },
+            Some(at) if at > last => Sent::ahead(0..0, end),
+            Some(at) if at > 0 => Sent::ahead(at..at + 1, at),
+            _ => Sent::ahead(0..0, 0),
         };
         let ahead = |n: usize| {
-            let to = self.position.saturating_add(n);
-            Sent {
-                rows: (self.position + 1..=to.min(last)).collect(),
-                position: to.min(end),
-            }
+            let to = self.position.saturating_add(n).min(end);
+            Sent::ahead(self.position + 1..to.min(last) + 1, to)
         };
         let behind = |n: usize| {
             let to = self.position.saturating_sub(n);
             Sent {
-                rows: (to.max(1)..self.position).rev().collect(),
+                rows: to.max(1)..self.position,
+                backwards: true,
                 position: to,
             }
         };
@@ -124,15 +149,19 @@ impl Kept {
 }
 
 impl<S: Stream> Connection<S> {
-    /// Reads rows of a cursor that keeps them, and moves it; how many there were.
-    pub(in crate::protocol) async fn scroll(
+    /// Reads rows of a portal that keeps them, and moves it; how many there were.
+    pub(in crate::protocol) async fn scroll_rows(
         &mut self,
-        cursor: &mut Cursor,
+        portal: &mut Portal,
+        formats: Arc<[FieldFormat]>,
         count: FetchCount,
         to: &mut RowsTo<'_>,
-        text: &str,
-        start: usize,
     ) -> Result<usize, Interruption> {
+        let prepared = Arc::clone(&portal.prepared);
+        let Some(mut cursor) = portal.take_open(formats)? else {
+            return Ok(0);
+        };
+        let (text, start) = (&*prepared.text, prepared.start);
         let failed = |error: Error| Failure::from_report(error.report(), text, start);
         let mut kept = cursor.kept.take().unwrap_or_default();
         let needed = kept.needed(count).unwrap_or(usize::MAX);
@@ -157,9 +186,10 @@ impl<S: Stream> Connection<S> {
             }
         }
         let sent = kept.sent(count);
-        self.give_kept(cursor, &kept, &sent.rows, to).await?;
+        self.give_kept(&mut cursor, &kept, &sent, to).await?;
         kept.position = sent.position;
         cursor.kept = Some(kept);
+        portal.put_open(cursor);
         Ok(sent.rows.len())
     }
 
@@ -167,7 +197,7 @@ impl<S: Stream> Connection<S> {
         &mut self,
         cursor: &mut Cursor,
         kept: &Kept,
-        rows: &[usize],
+        sent: &Sent,
         to: &mut RowsTo<'_>,
     ) -> Result<(), Interruption> {
         // Where each batch begins, in rows from 1.
@@ -177,26 +207,36 @@ impl<S: Stream> Connection<S> {
             starts.push(next);
             next += batch.num_rows();
         }
-        let place = |row: &usize| starts.partition_point(|start| start <= row) - 1;
-        for rows in rows.chunk_by(|row, next| place(row) == place(next)) {
-            let place = place(&rows[0]);
+        let mut left = sent.rows.clone();
+        while !left.is_empty() {
+            let next = match sent.backwards {
+                true => left.end - 1,
+                false => left.start,
+            };
+            let place = starts.partition_point(|start| *start <= next) - 1;
             let (batch, start) = (&kept.batches[place], starts[place]);
+            let here = left.start.max(start)..left.end.min(start + batch.num_rows());
+            match sent.backwards {
+                true => left.end = here.start,
+                false => left.start = here.end,
+            }
+            let here = Sent {
+                rows: here.start - start..here.end - start,
+                ..*sent
+            };
             match to {
                 RowsTo::Client => {
                     let encoder = cursor.encoder(batch)?;
-                    for row in rows {
-                        self.socket.put_row(&encoder, row - start);
+                    for row in here.in_order() {
+                        self.socket.put_row(&encoder, row);
                         self.socket.relieve().await?;
                     }
-                    self.watching.add_rows(rows.len());
+                    self.watching.add_rows(here.rows.len());
                 }
                 RowsTo::Nowhere => {}
                 RowsTo::Kept(into) => {
-                    let indices = rows.iter().map(|row| (row - start) as u64);
-                    let indices = UInt64Array::from_iter_values(indices);
-                    let taken = take_record_batch(batch, &indices).map_err(DataFusionError::from);
-                    let taken = taken.map_err(Error::from);
-                    let added = taken.and_then(|taken| into.add(taken, &self.session));
+                    let added = here.of(batch);
+                    let added = added.and_then(|rows| into.add(rows, &self.session));
                     added.map_err(|error| Failure::from_report(error.report(), "", 0))?;
                 }
             }
@@ -235,7 +275,8 @@ mod tests {
             (FetchCount::Forward(3), vec![1, 2, 3], 3),
         ] {
             let sent = kept.sent(count);
-            assert_eq!((sent.rows, sent.position), (rows, position), "{count:?}");
+            let found: Vec<usize> = sent.in_order().collect();
+            assert_eq!((found, sent.position), (rows, position), "{count:?}");
             kept.position = sent.position;
         }
     }

@@ -188,7 +188,7 @@ fn from_text(text: &str, pg_type: &Type, zone: &str) -> Result<ScalarValue, Para
         text: text.to_owned(),
     };
     if let Some(element) = element_type(pg_type) {
-        return array_from_text(text, pg_type, &element, zone);
+        return array_from_text(text, &element, zone);
     }
     let plain = ScalarValue::Utf8(Some(text.to_owned()));
     if *pg_type == Type::INTERVAL
@@ -206,21 +206,16 @@ fn from_text(text: &str, pg_type: &Type, zone: &str) -> Result<ScalarValue, Para
 }
 
 /// An array, or one of several dimensions as lists of lists.
-fn array_from_text(
-    text: &str,
-    pg_type: &Type,
-    element: &Type,
-    zone: &str,
-) -> Result<ScalarValue, ParameterError> {
-    let wrong = || ParameterError::Text {
-        pg_type: shown_name(pg_type),
-        text: text.to_owned(),
+fn array_from_text(text: &str, element: &Type, zone: &str) -> Result<ScalarValue, ParameterError> {
+    let wrong = || ParameterError::Input {
+        sqlstate: "22P02",
+        message: format!("malformed array literal: \"{text}\""),
     };
     let items = split_array(text).ok_or_else(wrong)?;
     let is_nested = items.iter().any(|item| matches!(item, ArrayItem::Array(_)));
     if is_nested {
         let part = |item| match item {
-            ArrayItem::Array(text) => array_from_text(&text, pg_type, element, zone),
+            ArrayItem::Array(text) => array_from_text(&text, element, zone),
             ArrayItem::Null | ArrayItem::Value(_) => Err(wrong()),
         };
         let parts: Vec<ScalarValue> = items.into_iter().map(part).collect::<Result<_, _>>()?;
@@ -292,6 +287,14 @@ fn list(items: Vec<Option<ScalarValue>>, element: &Type) -> Option<ScalarValue> 
     )))
 }
 
+/// Numbers of objects are integers here, below 2^31 as those of all that there are. Errors: 22003, as for such a literal.
+fn oid(number: u32) -> Result<i32, ParameterError> {
+    i32::try_from(number).map_err(|_| ParameterError::Input {
+        sqlstate: "22003",
+        message: format!("value \"{number}\" is out of range for type oid"),
+    })
+}
+
 fn from_binary(bytes: &[u8], pg_type: &Type) -> Result<ScalarValue, ParameterError> {
     let wrong = || ParameterError::Binary {
         pg_type: shown_name(pg_type),
@@ -302,8 +305,10 @@ fn from_binary(bytes: &[u8], pg_type: &Type) -> Result<ScalarValue, ParameterErr
     let value = match *pg_type {
         Type::BOOL => fixed::<1>(bytes).map(|[byte]| ScalarValue::from(byte != 0)),
         Type::INT2 => fixed(bytes).map(|b| ScalarValue::from(i16::from_be_bytes(b))),
-        Type::INT4 | Type::OID | Type::XID => {
-            fixed(bytes).map(|b| ScalarValue::from(i32::from_be_bytes(b)))
+        Type::INT4 | Type::XID => fixed(bytes).map(|b| ScalarValue::from(i32::from_be_bytes(b))),
+        Type::OID => {
+            let number = fixed(bytes).map(|b| oid(u32::from_be_bytes(b)));
+            number.transpose()?.map(ScalarValue::from)
         }
         Type::INT8 => fixed(bytes).map(|b| ScalarValue::from(i64::from_be_bytes(b))),
         Type::FLOAT4 => fixed(bytes).map(|b| ScalarValue::from(f32::from_be_bytes(b))),
@@ -568,6 +573,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_array_is_a_malformed_one() {
+        let error = text(Type::INT4_ARRAY, "7").unwrap_err();
+        assert_eq!(error.sqlstate(), "22P02");
+        assert_eq!(error.to_string(), "malformed array literal: \"7\"");
+        let error = text(Type::INT4_ARRAY, "{x}").unwrap_err();
+        let expected = "invalid input syntax for type integer: \"x\"";
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
     fn numerics_keep_the_digits_that_the_statement_has_not() {
         let column = DataType::Decimal128(12, 2);
         let list = DataType::new_list(column.clone(), true);
@@ -598,6 +613,22 @@ mod tests {
                 "invalid byte sequence for encoding \"UTF8\": 0x00"
             );
         }
+    }
+
+    #[test]
+    fn numbers_of_objects_have_no_sign() {
+        let read = |number: u32| {
+            let bytes = number.to_be_bytes();
+            let (needed, format) = (DataType::Int32, FieldFormat::Binary);
+            decode_parameter(Some(&bytes), &Type::OID, format, &needed, "UTC")
+        };
+        assert_eq!(read(16_384).unwrap(), ScalarValue::Int32(Some(16_384)));
+        let error = read(u32::MAX).unwrap_err();
+        assert_eq!(error.sqlstate(), "22003");
+        assert_eq!(
+            error.to_string(),
+            "value \"4294967295\" is out of range for type oid"
+        );
     }
 
     #[test]

@@ -225,6 +225,7 @@ fn cell_writer(array: &ArrayRef, pg_type: &Type, style: Style) -> Result<CellWri
             moment_writer(array, pg_type, style)
         }
         Type::UUID if array.data_type().is_string() && !text => uuid_writer(array),
+        Type::BIT | Type::VARBIT if array.data_type().is_string() && !text => bits_writer(array),
         Type::BYTEA | Type::UUID if !array.data_type().is_string() => {
             bytes_writer(array, pg_type, text)
         }
@@ -413,6 +414,24 @@ fn uuid_writer(array: &ArrayRef) -> Option<CellWriter> {
     }))
 }
 
+/// How many digits a bit string has, and its digits, eight a byte from the left.
+fn bits_writer(array: &ArrayRef) -> Option<CellWriter> {
+    let write = string_writer(array)?;
+    Some(Box::new(move |row, out| {
+        let mut text = BytesMut::new();
+        write(row, &mut text);
+        // Lossless: a text is shorter than 2 GB.
+        out.put_i32(text.len() as i32);
+        for digits in text.chunks(8) {
+            let places = digits.iter().enumerate();
+            let byte = places.fold(0, |byte, (place, digit)| {
+                byte | (u8::from(*digit == b'1') << (7 - place))
+            });
+            out.put_u8(byte);
+        }
+    }))
+}
+
 fn bytes_writer(array: &ArrayRef, pg_type: &Type, text: bool) -> Option<CellWriter> {
     let put: fn(&[u8], &mut BytesMut) = match (text, pg_type == &Type::UUID) {
         (false, _) => |value, out| out.put_slice(value),
@@ -455,4 +474,27 @@ fn put_hex(bytes: &[u8], out: &mut BytesMut) {
 /// The wire type of a nested field, for json.
 pub(super) fn nested_type(field: &Field) -> Type {
     super::wire_type::field_type(field)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn bits_are_packed_from_the_left() {
+        let bits: ArrayRef = Arc::new(StringArray::from(vec!["", "1", "000011111"]));
+        let write = bits_writer(&bits).unwrap();
+        let packed: [&[u8]; 3] = [
+            &[0, 0, 0, 0],
+            &[0, 0, 0, 1, 0x80],
+            &[0, 0, 0, 9, 0x0f, 0x80],
+        ];
+        for (row, expected) in packed.into_iter().enumerate() {
+            let mut out = BytesMut::new();
+            write(row, &mut out);
+            assert_eq!(&out[..], expected);
+        }
+    }
 }

@@ -27,11 +27,11 @@ pub(super) fn json_writer(array: &ArrayRef, style: Style) -> Result<CellWriter> 
     value_writer(array, style)
 }
 
-/// Each value as a json text of its own; NULL is `null`, and what is json already stays as it is.
-pub(crate) fn json_texts(array: &ArrayRef, field: &Field) -> Result<Vec<String>> {
+/// Each value as a json text of its own, with moments in `zone`; NULL is `null`, and what is json already stays as it is.
+pub(crate) fn json_texts(array: &ArrayRef, field: &Field, zone: TimeZone) -> Result<Vec<String>> {
     let style = Style {
         format: FieldFormat::Text,
-        zone: TimeZone::of("UTC"),
+        zone,
         intervals: IntervalForm::Postgres,
         separator: 'T',
     };
@@ -221,6 +221,6 @@ fn put_quoted(column: &ColumnWriter, row: usize, out: &mut BytesMut) {
 }
 
 /// A json string with its quotes.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

@@ -19,7 +19,7 @@ mod wire_type;
 
 pub(crate) use decode::{ParameterError, ZERO_IN_TEXT, decode_parameter};
 pub(crate) use encode::{RowEncoder, put_message, wire_texts};
-pub(crate) use json::json_texts;
+pub(crate) use json::{json_texts, quoted};
 pub(crate) use text::TimeZone;
 pub(crate) use text_forms::TextForms;
 pub(crate) use wire_type::{

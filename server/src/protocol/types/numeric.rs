@@ -57,6 +57,9 @@ pub(super) fn put_numeric(text: &str, out: &mut BytesMut) {
     significant.iter().for_each(|group| out.put_u16(*group));
 }
 
+/// One more than the largest wire digit.
+const BASE: u16 = 10_000;
+
 /// The decimal text of a binary numeric; `None` when the bytes are not one.
 pub(super) fn numeric_text(bytes: &[u8]) -> Option<String> {
     let word = |index: usize| {
@@ -72,6 +75,10 @@ pub(super) fn numeric_text(bytes: &[u8]) -> Option<String> {
     }
     if let Some((_, name)) = NOT_FINITE.iter().find(|(code, _)| *code == sign) {
         return Some((*name).to_owned());
+    }
+    let is_digit = |index: usize| word(4 + index).is_some_and(|digit| digit < BASE);
+    if (sign != 0 && sign != NEGATIVE) || !(0..n_groups).all(is_digit) {
+        return None;
     }
     let group = |power: i32| {
         let index = usize::try_from(weight - power).ok();
@@ -139,5 +146,12 @@ mod tests {
             Some("NaN")
         );
         assert_eq!(numeric_text(&[0, 1, 0]), None);
+        // The sign 0x1234, and the digit 10000.
+        let number = |sign: [u8; 2], digit: [u8; 2]| {
+            numeric_text(&[0, 1, 0, 0, sign[0], sign[1], 0, 0, digit[0], digit[1]])
+        };
+        assert_eq!(number([0, 0], [0x27, 0x0f]).as_deref(), Some("9999"));
+        assert_eq!(number([0x12, 0x34], [0, 1]), None);
+        assert_eq!(number([0, 0], [0x27, 0x10]), None);
     }
 }

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use auspex_planner::{
-    DeclaredType, EnumType, JsonKind, ORIGIN_KEY, declared_of_result, is_uuid, marked_element,
-    uuid_marks,
+    BitKind, DeclaredType, EnumType, JsonKind, ORIGIN_KEY, declared_of_result, is_uuid,
+    marked_element, uuid_marks,
 };
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, Schema, TimeUnit};
 use pgwire::api::Type;
@@ -196,7 +196,11 @@ fn own_type(field: &Field) -> Option<Type> {
         Some(JsonKind::Json) => Some(Type::JSON),
         Some(JsonKind::Jsonb) => Some(Type::JSONB),
         None if is_uuid(field) => Some(Type::UUID),
-        None => EnumType::of(field).map(|known| enum_type(&known)),
+        None => match BitKind::of(field) {
+            Some(BitKind::Fixed) => Some(Type::BIT),
+            Some(BitKind::Varying) => Some(Type::VARBIT),
+            None => EnumType::of(field).map(|known| enum_type(&known)),
+        },
     }
 }
 
@@ -402,8 +406,10 @@ pub(crate) fn declared_field(pg_type: &Type) -> Option<FieldRef> {
 
 /// Whether clients may declare a parameter as `pg_type`.
 pub(crate) fn is_taken(pg_type: &Type) -> bool {
-    // A path in a document is a text to the functions that take one.
-    *pg_type == Type::JSONPATH || declared_field(pg_type).is_some()
+    // A path in a document is a text to the functions that take one. The session knows which labels an enum has.
+    let element = element_type(pg_type);
+    let is_own = is_enum(element.as_ref().unwrap_or(pg_type));
+    is_own || *pg_type == Type::JSONPATH || declared_field(pg_type).is_some()
 }
 
 /// Whether a type names objects of the catalogs.

@@ -1,13 +1,16 @@
-//! What the server's log tells of TLS handshakes that failed.
+//! What the server's log tells of clients that failed before they said who they are: in TLS handshakes, or by a first
+//! message that names no user.
 //!
 //! In: addresses and reasons; out: lines, at most so many a minute, whoever knocks. The first line of a later minute says
 //! how many were left out.
 
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::field::display;
 
 use super::tls::HandshakeError;
 
@@ -17,7 +20,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// The failures of the minute.
 #[derive(Debug, Default)]
-pub(crate) struct HandshakeLog {
+pub(crate) struct StrangerLog {
     minute: Mutex<Option<Minute>>,
 }
 
@@ -27,14 +30,23 @@ struct Minute {
     n_failed: u64,
 }
 
-impl HandshakeLog {
+impl StrangerLog {
     /// Logs a handshake that failed, if its minute has a line for it.
-    pub(crate) fn failed(&self, address: IpAddr, error: &HandshakeError) {
+    pub(crate) fn handshake_failed(&self, address: IpAddr, error: &HandshakeError) {
+        self.tell("TLS handshake failed", Some(address), error);
+    }
+
+    /// Logs that a client was sent away, if its minute has a line for it.
+    pub(crate) fn refused(&self, address: Option<IpAddr>, reason: &str) {
+        self.tell("connection refused", address, &reason);
+    }
+
+    fn tell(&self, what: &str, address: Option<IpAddr>, reason: &dyn Display) {
         if let Some(left_out) = self.line_at(Instant::now()) {
-            let address = address.to_canonical();
+            let address = address.map(|address| display(address.to_canonical()));
             // No field where none was left out.
             let left_out = (left_out > 0).then_some(left_out);
-            tracing::info!(%address, reason = %error, left_out, "TLS handshake failed");
+            tracing::info!(address, %reason, left_out, "{what}");
         }
     }
 
@@ -64,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_minute_has_so_many_lines_and_the_next_tells_of_the_rest() {
-        let log = HandshakeLog::default();
+        let log = StrangerLog::default();
         let start = Instant::now();
         let lines = |seconds: u64, n_failed: u64| -> Vec<u64> {
             let now = start + Duration::from_secs(seconds);
