@@ -183,6 +183,33 @@ async fn roles_are_dumped_without_passwords() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn roles_are_restored_with_members_comments_and_settings() {
+    let (one, two) = (TestServer::start().await, TestServer::start().await);
+    let roles = "CREATE ROLE readers; CREATE ROLE ada LOGIN; GRANT readers TO ada WITH ADMIN OPTION; \
+                 COMMENT ON ROLE readers IS 'those who read'; ALTER ROLE ada SET statement_timeout = '5s'";
+    one.client().await.batch_execute(roles).await.unwrap();
+    let file = one.files().join("all_roles.sql");
+    let mut pg_dumpall = client("pg_dumpall", &one);
+    pg_dumpall.arg("--roles-only").arg("-f").arg(&file);
+    run(pg_dumpall).await;
+    // The first role is there already, as it is in PostgreSQL, which fails here, too.
+    let written = text(&file).replace("CREATE ROLE postgres;\n", "");
+    assert!(written.contains("GRANTED BY postgres"), "{written}");
+    std::fs::write(&file, written).unwrap();
+    restore(&two, &file).await;
+    let query = "SELECT rolname, rolcanlogin, rolsuper, array_to_string(rolconfig, ' '), shobj_description(oid, 'pg_authid') \
+                 FROM pg_roles WHERE rolname IN ('ada', 'postgres', 'readers') ORDER BY 1";
+    let expected = rows(&one.client().await, query).await.unwrap();
+    assert_eq!(expected.len(), 3);
+    assert_eq!(rows(&two.client().await, query).await.unwrap(), expected);
+    let members = "SELECT admin_option, member = (SELECT oid FROM pg_roles WHERE rolname = 'ada') FROM pg_auth_members";
+    assert_eq!(
+        rows(&two.client().await, members).await.unwrap(),
+        [["t", "t"]]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dump_of_postgresql_is_restored() {
     let (one, two) = (filled().await, server().await);
     restore(&two, &scripts().join("postgres15.sql")).await;

@@ -91,6 +91,28 @@ async fn stopped_workers_are_found_out() {
     machines.wait_for_workers(&client, 2).await;
 }
 
+/// Each worker has a row of the two files, so that one of them is enough; the other one never says that its task has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_lost_behind_the_last_row_costs_no_rows() {
+    let mut machines = Machines::start(2).await;
+    let client = machines.client().await;
+    for name in ["a.csv", "b.csv"] {
+        std::fs::write(machines.files().join(name), "x\n1\n2\n").unwrap();
+    }
+    let files = machines.files().join("*.csv");
+    let query = format!(
+        "SELECT x >= 0 FROM '{}' WHERE x >= 0 LIMIT 1",
+        files.display()
+    );
+    client.batch_execute("SET threads = 2").await.unwrap();
+    let plan = rows(&client, &format!("EXPLAIN {query}")).await.unwrap();
+    let plan = plan.concat().join("\n");
+    assert!(plan.contains("tasks=2"), "{plan}");
+    signal(machines.worker(1), "STOP");
+    let found = rows(&client, &query).await;
+    assert_eq!(found.unwrap(), [["t"]], "{}", machines.logs());
+}
+
 /// A worker that ends in order takes no new work, and those who use it notice nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_asked_to_end_drains() {

@@ -198,6 +198,28 @@ async fn a_client_that_never_reads_holds_a_few_batches() {
 }
 
 #[tokio::test]
+async fn other_versions_of_the_protocol_are_refused_by_name() {
+    let fixture = Fixture::start().await;
+    for (version, name) in [(0x4_0000_u32, "4.0"), (0x2_0000, "2.0")] {
+        let mut stream = TcpStream::connect(fixture.server.address()).await.unwrap();
+        let mut bytes = startup();
+        bytes[4..8].copy_from_slice(&version.to_be_bytes());
+        stream.write_all(&bytes).await.unwrap();
+        let mut answer = Vec::new();
+        let reading = stream.read_to_end(&mut answer);
+        let read = tokio::time::timeout(Duration::from_secs(30), reading).await;
+        read.expect("no answer").unwrap();
+        let told = String::from_utf8_lossy(&answer).into_owned();
+        let message =
+            format!("Munsupported frontend protocol {name}: server supports 3.0 to 3.2\0");
+        assert!(
+            told.contains("C0A000\0") && told.contains(&message),
+            "{told}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn statements_may_be_large_but_not_deep() {
     let fixture = Fixture::start().await;
     let client = fixture.connect().await;

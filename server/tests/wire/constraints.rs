@@ -44,6 +44,30 @@ async fn errors_name_the_table_column_and_constraint() {
         assert_eq!(error.column(), column, "{text}");
         assert_eq!(error.constraint(), constraint, "{text}");
     }
+    // A NULL is told with its row, also one that is written.
+    for (text, row) in [
+        ("INSERT INTO t VALUES (2, NULL, '')", "(2, null, )"),
+        (
+            "INSERT INTO t (s, n, id) VALUES ('x', NULL, 3)",
+            "(3, null, x)",
+        ),
+        ("INSERT INTO t (id) VALUES (4)", "(4, null, null)"),
+        (
+            "INSERT INTO t VALUES (1, NULL, '') ON CONFLICT (id) DO UPDATE SET n = 3",
+            "(1, null, )",
+        ),
+        ("UPDATE t SET n = NULL", "(1, null, abc)"),
+        (
+            "MERGE INTO t USING (SELECT 1 AS k) s ON id = k WHEN MATCHED THEN UPDATE SET n = NULL",
+            "(1, null, abc)",
+        ),
+    ] {
+        let error = error_of(&client, text).await;
+        let message = "null value in column \"n\" of relation \"t\" violates not-null constraint";
+        assert_eq!(error.message(), message, "{text}");
+        let detail = format!("Failing row contains {row}.");
+        assert_eq!(error.detail(), Some(detail.as_str()), "{text}");
+    }
     let long = error_of(&client, "INSERT INTO t VALUES (2, 1, 'abcd')").await;
     assert_eq!(long.datatype(), Some("character varying(3)"));
     let other = error_of(&client, "SELECT nothing").await;

@@ -175,6 +175,37 @@ async fn a_binary_copy_may_lack_its_trailer() {
     assert_eq!(rows(&client, "SELECT id, name FROM people").await, ["7|ab"]);
 }
 
+/// Loaders find the one bad row of many by the line.
+#[tokio::test]
+async fn violations_of_constraints_name_the_line() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let table = "CREATE TABLE kept (id INT PRIMARY KEY, made DATE DEFAULT '2024-01-01', \
+                 n INT NOT NULL CHECK (n > 0))";
+    client.batch_execute(table).await.unwrap();
+    client
+        .batch_execute("INSERT INTO kept (id, n) VALUES (9, 1)")
+        .await
+        .unwrap();
+    let many: String = (10..20_000).map(|id| format!("{id},1\n")).collect();
+    let twice = format!("{many}19000,1\n");
+    for (data, sqlstate, place) in [
+        ("1,1\n2,1\n1,5\n", "23505", "line 3"),
+        ("8,1\n9,1\n10,1\n", "23505", "line 2"),
+        (twice.as_str(), "23505", "line 19991"),
+        ("1,1\n2,0\n3,1\n", "23514", "line 2: \"2,0\""),
+        ("1,1\n2,\n3,1\n", "23502", "line 2: \"2,\""),
+        ("1,1\n\"2\",\"1\n", "22P04", "line 3: \"\"2\",\"1\n\""),
+    ] {
+        let text = "COPY kept (id, n) FROM STDIN (FORMAT csv)";
+        let error = copy_in(&client, text, &[data]).await.unwrap_err();
+        let error = error.as_db_error().unwrap();
+        assert_eq!(error.code().code(), sqlstate, "{error}");
+        assert_eq!(error.where_().unwrap(), format!("COPY kept, {place}"));
+    }
+    assert_eq!(rows(&client, "SELECT id FROM kept").await, ["9"]);
+}
+
 #[tokio::test]
 async fn errors_name_the_line_and_leave_the_table_as_it_was() {
     let fixture = Fixture::start().await;
@@ -184,9 +215,14 @@ async fn errors_name_the_line_and_leave_the_table_as_it_was() {
             "1\tx\n2\t\\N\textra\n",
             "22P04",
             "extra data after last expected column",
-            "line 2",
+            "line 2: \"2\t\\N\textra\"",
         ),
-        ("1\n", "22P04", "missing data for column \"name\"", "line 1"),
+        (
+            "1\n",
+            "22P04",
+            "missing data for column \"name\"",
+            "line 1: \"1\"",
+        ),
         (
             "1\tx\none\ty\n",
             "22P02",
@@ -202,8 +238,17 @@ async fn errors_name_the_line_and_leave_the_table_as_it_was() {
         assert_eq!(error.where_().unwrap(), format!("COPY people, {place}"));
     }
     // NULL where there may be none is the table's own error.
-    let error = copy_in(&client, "COPY people (id, name) FROM STDIN", &["\\N\tx\n"]).await;
-    assert_eq!(error.unwrap_err().code().unwrap().code(), "23502");
+    let error = copy_in(
+        &client,
+        "COPY people (id, name) FROM STDIN",
+        &["1\tw\n\\N\tx\n"],
+    );
+    let error = error.await.unwrap_err();
+    let error = error.as_db_error().unwrap();
+    let message = "null value in column \"id\" of relation \"people\" violates not-null constraint";
+    assert_eq!((error.code().code(), error.message()), ("23502", message));
+    let context = "COPY people, line 2: \"\\N\tx\"";
+    assert_eq!(error.where_(), Some(context));
     assert_eq!(rows(&client, "SELECT count(*) FROM people").await, ["0"]);
     for (text, sqlstate) in [
         ("COPY nothing FROM STDIN", "42P01"),

@@ -83,14 +83,26 @@ async fn declared_types_are_assigned_as_postgresql_assigns_them() {
     let fixture = Fixture::start().await;
     let client = fixture.connect().await;
     client
-        .batch_execute("CREATE TABLE t (id int, d date, b boolean)")
+        .batch_execute(
+            "CREATE TABLE t (id int, d date, b boolean);
+             CREATE TABLE o (iv interval, by bytea, j jsonb, u uuid, a int[], n numeric(8, 2))",
+        )
         .await
         .unwrap();
     let insert = "INSERT INTO t VALUES ($1, $2, $3)";
+    let many = format!("{insert}{}", ", (NULL, NULL, NULL)".repeat(99));
     let statement = client.prepare(insert).await.unwrap();
     assert_eq!(statement.params(), [Type::INT4, Type::DATE, Type::BOOL]);
     let allowed = [Type::INT8, Type::TIMESTAMP, Type::BOOL];
     client.prepare_typed(insert, &allowed).await.unwrap();
+    for (column, declared) in [
+        ("n", Type::NUMERIC),
+        ("n", Type::INT4),
+        ("a", Type::INT8_ARRAY),
+    ] {
+        let text = format!("INSERT INTO o ({column}) VALUES ($1)");
+        client.prepare_typed(&text, &[declared]).await.unwrap();
+    }
     let refused = [
         (insert, vec![Type::BOOL, Type::DATE, Type::BOOL]),
         (insert, vec![Type::INT4, Type::INT4, Type::BOOL]),
@@ -99,6 +111,19 @@ async fn declared_types_are_assigned_as_postgresql_assigns_them() {
         ("INSERT INTO t (d) SELECT $1", vec![Type::INT4]),
         ("UPDATE t SET d = $1 WHERE id = 1", vec![Type::INT4]),
         ("UPDATE t SET id = $1 WHERE d IS NULL", vec![Type::TEXT]),
+        (insert, vec![Type::INT4, Type::NUMERIC, Type::BOOL]),
+        (insert, vec![Type::INT4, Type::DATE, Type::NUMERIC]),
+        (many.as_str(), vec![Type::INT4, Type::DATE, Type::NUMERIC]),
+        ("UPDATE t SET b = $1 WHERE id = 1", vec![Type::NUMERIC]),
+        ("INSERT INTO o (iv) VALUES ($1)", vec![Type::NUMERIC]),
+        ("INSERT INTO o (by) VALUES ($1)", vec![Type::NUMERIC]),
+        ("INSERT INTO o (j) VALUES ($1)", vec![Type::NUMERIC]),
+        ("INSERT INTO o (u) VALUES ($1)", vec![Type::NUMERIC]),
+        ("INSERT INTO o (a) VALUES ($1)", vec![Type::NUMERIC]),
+        ("INSERT INTO o (a) VALUES ($1)", vec![Type::INT4]),
+        ("INSERT INTO o (a) VALUES ($1)", vec![Type::TEXT]),
+        ("INSERT INTO o (a) VALUES ($1)", vec![Type::BOOL_ARRAY]),
+        ("UPDATE o SET a = $1", vec![Type::FLOAT4]),
     ];
     for (text, types) in refused {
         let error = client.prepare_typed(text, &types).await.err().unwrap();
@@ -172,6 +197,43 @@ async fn declared_names_of_objects_are_looked_up() {
     }
 }
 
+/// Many rows are read at once, as soon as their parameters have values.
+#[tokio::test]
+async fn parameters_of_many_rows_have_the_types_of_one() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let table =
+        "CREATE TABLE kept (id bigint, s varchar, j jsonb, u uuid, n numeric(8, 2), a int[])";
+    client.batch_execute(table).await.unwrap();
+    let insert = |row: &str, n_more: usize| {
+        let more = ", (NULL, NULL, NULL, NULL, NULL, NULL)".repeat(n_more);
+        format!("INSERT INTO kept VALUES {row}{more}")
+    };
+    let open = "($1, $2, $3, $4, $5, $6)";
+    let cast = "($1::bigint, $2::varchar, $3::jsonb, $4::uuid, $5::numeric(8, 2), $6::int[])";
+    for (row, declared) in [
+        (open, &[][..]),
+        (cast, &[]),
+        (open, &[Type::INT2, Type::TEXT]),
+        (cast, &[Type::INT4]),
+    ] {
+        let one = client.prepare_typed(&insert(row, 0), declared).await;
+        let many = client.prepare_typed(&insert(row, 99), declared).await;
+        assert_eq!(one.unwrap().params(), many.unwrap().params(), "{row}");
+    }
+    let row = "($1, $2, NULL, NULL, NULL, NULL)";
+    let many = client.prepare_typed(&insert(row, 99), &[Type::INT2]).await;
+    let many = many.unwrap();
+    for (id, text) in [(5_i16, Some("x")), (-6, None)] {
+        assert_eq!(client.execute(&many, &[&id, &text]).await.unwrap(), 100);
+    }
+    let kept = "SELECT id, s FROM kept WHERE id IS NOT NULL ORDER BY id";
+    let kept = client.query(kept, &[]).await.unwrap();
+    let kept = kept.iter().map(|row| (row.get(0), row.get(1)));
+    let kept: Vec<(i64, Option<&str>)> = kept.collect();
+    assert_eq!(kept, [(-6, None), (5, Some("x"))]);
+}
+
 /// As texts they would be compared as texts.
 #[tokio::test]
 async fn types_without_values_are_refused() {
@@ -202,4 +264,47 @@ async fn types_without_values_are_refused() {
             .starts_with("parameter $2 has the type money"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn enums_are_declared_by_their_numbers() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let labels = "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')";
+    client.batch_execute(labels).await.unwrap();
+    let table = "CREATE TABLE felt (id int, m mood)";
+    client.batch_execute(table).await.unwrap();
+    let known = client.prepare("SELECT $1::mood, $2::mood[]").await.unwrap();
+    let [mood, moods] = known.params() else {
+        panic!("{:?}", known.params());
+    };
+    let [sad, happy, glad] = ["sad", "happy", "glad"].map(|label| Sent(label.into()));
+    let text = "SELECT $1 < $2, $1 > 'happy', greatest($1, 'ok')::text";
+    let types = [mood.clone(), mood.clone()];
+    let compared = client.prepare_typed(text, &types).await.unwrap();
+    assert_eq!(compared.params(), types);
+    let row = client.query_one(&compared, &[&sad, &happy]).await.unwrap();
+    assert!(row.get::<_, bool>(0));
+    assert!(!row.get::<_, bool>(1));
+    assert_eq!(row.get::<_, &str>(2), "ok");
+    let text = "SELECT pg_typeof($1)::text, pg_typeof($1[1])::text";
+    let types_of_array = [moods.clone()];
+    let listed = client.prepare_typed(text, &types_of_array).await.unwrap();
+    assert_eq!(listed.params(), types_of_array);
+    let row = client.query_one(&listed, &[&None::<Sent>]).await.unwrap();
+    assert_eq!(row.get::<_, &str>(0), "mood[]");
+    assert_eq!(row.get::<_, &str>(1), "mood");
+    // Beside cells of the same column that have no type.
+    let text = "INSERT INTO felt VALUES (1, $1), (2, NULL), (3, 'ok'), (4, $2) RETURNING m::text";
+    let insert = client
+        .prepare_typed(text, std::slice::from_ref(mood))
+        .await
+        .unwrap();
+    assert_eq!(insert.params(), types);
+    let found = client.query(&insert, &[&happy, &sad]).await.unwrap();
+    let found: Vec<Option<&str>> = found.iter().map(|row| row.get(0)).collect();
+    assert_eq!(found, [Some("happy"), None, Some("ok"), Some("sad")]);
+    let error = client.query_one(&compared, &[&glad, &sad]).await;
+    let error = error.err().unwrap().as_db_error().unwrap().clone();
+    assert_eq!(error.code().code(), "22P02");
 }

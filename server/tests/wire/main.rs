@@ -22,6 +22,7 @@ mod copy;
 mod cursors;
 mod declared_types;
 mod fast_path;
+mod held_roles;
 mod listen;
 mod locations;
 mod long_statements;

@@ -212,6 +212,44 @@ async fn a_pipeline_is_one_transaction() {
 }
 
 #[tokio::test]
+async fn savepoints_fail_in_a_pipeline_and_take_it_back() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    client
+        .batch_execute("CREATE TABLE t (id INT)")
+        .await
+        .unwrap();
+    let (mut raw, _) = Raw::connect(&fixture, 0).await;
+    for text in ["SAVEPOINT a", "RELEASE SAVEPOINT a", "ROLLBACK TO a"] {
+        let asked = [
+            statement("INSERT INTO t VALUES (1)"),
+            statement(text),
+            statement("INSERT INTO t VALUES (2)"),
+            sync(),
+        ];
+        let answers = ends(raw.ask(&asked).await);
+        assert_eq!(answers, ["C INSERT 0 1", "E 25P01", "Z I"], "{text}");
+        assert_eq!(
+            rows(&client, "SELECT count(*) FROM t").await,
+            ["0"],
+            "{text}"
+        );
+    }
+    // A BEGIN makes the block one that has savepoints.
+    let own = [
+        statement("INSERT INTO t VALUES (1)"),
+        statement("BEGIN"),
+        statement("SAVEPOINT a"),
+        statement("INSERT INTO t VALUES (2)"),
+        statement("ROLLBACK TO a"),
+        statement("COMMIT"),
+        sync(),
+    ];
+    assert_eq!(raw.ask(&own).await.last().unwrap(), "Z I");
+    assert_eq!(rows(&client, "SELECT id FROM t").await, ["1"]);
+}
+
+#[tokio::test]
 async fn a_pipeline_ends_with_its_sync_or_a_query() {
     let fixture = Fixture::start().await;
     let client = fixture.connect().await;
@@ -240,6 +278,23 @@ async fn a_pipeline_ends_with_its_sync_or_a_query() {
     assert_eq!(raw.ask(&own).await.last().unwrap(), "Z T");
     assert_eq!(raw.ask(&[query("ROLLBACK")]).await.last().unwrap(), "Z I");
     assert_eq!(rows(&client, count).await, ["2"]);
+    // A BEGIN behind a change makes the block of the pipeline the client's.
+    let taken_over = [
+        statement("INSERT INTO t VALUES (3)"),
+        statement("BEGIN"),
+        statement("INSERT INTO t VALUES (4)"),
+        sync(),
+    ];
+    for (end, expected) in [("ROLLBACK", "2"), ("COMMIT", "4")] {
+        assert_eq!(raw.ask(&taken_over).await.last().unwrap(), "Z T");
+        assert_eq!(rows(&client, count).await, ["2"]);
+        assert_eq!(raw.ask(&[query(end)]).await.last().unwrap(), "Z I");
+        assert_eq!(rows(&client, count).await, [expected], "{end}");
+    }
+    client
+        .batch_execute("DELETE FROM t WHERE id > 2")
+        .await
+        .unwrap();
     // What nobody syncs is not there.
     raw.send(&[statement("INSERT INTO t VALUES (4)"), message(b'H', b"")])
         .await;

@@ -1,6 +1,7 @@
 //! Types of parameters: what the statement says.
 
-use tokio_postgres::types::{Kind, Type};
+use bytes::BytesMut;
+use tokio_postgres::types::{IsNull, Kind, ToSql, Type, to_sql_checked};
 
 use crate::{Fixture, error_of, rows};
 
@@ -247,6 +248,69 @@ async fn open_parameters_have_the_type_of_what_stands_beside_them() {
         rows(&client, "SELECT id, x, tags FROM t").await,
         ["1|2.5|{d}"]
     );
+}
+
+/// Clients send them all, whether the planner needs them or not.
+#[tokio::test]
+async fn queries_of_with_that_nothing_reads_have_parameters() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let table = "CREATE TABLE t (id int, u uuid, doc jsonb, d date); INSERT INTO t (id) VALUES (1)";
+    client.batch_execute(table).await.unwrap();
+    for (text, types) in [
+        (
+            "WITH w AS (SELECT * FROM t WHERE id = $1 AND d < $3) SELECT id FROM t WHERE u = $2",
+            vec![Type::INT4, Type::UUID, Type::DATE],
+        ),
+        (
+            "WITH a AS (SELECT $2 AS x), b AS (SELECT doc || $1 FROM t) SELECT 1",
+            vec![Type::JSONB, Type::TEXT],
+        ),
+        (
+            "WITH w AS (SELECT id FROM t WHERE id = $1) UPDATE t SET d = $2",
+            vec![Type::INT4, Type::DATE],
+        ),
+        (
+            "SELECT id FROM t WHERE EXISTS (WITH w AS (SELECT 1 FROM t WHERE d = $1) SELECT 1)",
+            vec![Type::DATE],
+        ),
+        (
+            "WITH a AS (WITH b AS (SELECT 1 FROM t WHERE id = $1) SELECT $2::float8) SELECT 1",
+            vec![Type::INT4, Type::FLOAT8],
+        ),
+        (
+            "WITH a AS (SELECT d AS x FROM t WHERE id = $1), b AS (SELECT 1 FROM a WHERE x < $2), \
+             c AS (SELECT 1 FROM t WHERE u = $3) SELECT 1",
+            vec![Type::INT4, Type::DATE, Type::UUID],
+        ),
+        (
+            // Alone, the first one does not see what it reads of the row around it.
+            "SELECT id FROM t WHERE EXISTS (WITH a AS (SELECT 1 FROM t x WHERE x.id = t.id AND x.d = $1), \
+             b AS (SELECT 1 FROM t WHERE u = $2) SELECT 1)",
+            vec![Type::TEXT, Type::UUID],
+        ),
+        (
+            "WITH w AS (SELECT id FROM t WHERE u = $2) DELETE FROM t WHERE id = $1",
+            vec![Type::INT4, Type::UUID],
+        ),
+        (
+            "WITH w AS (SELECT id FROM t WHERE u = $2) INSERT INTO t (id) VALUES ($1)",
+            vec![Type::INT4, Type::UUID],
+        ),
+    ] {
+        let prepared = client.prepare(text).await.unwrap();
+        assert_eq!(prepared.params(), types, "{text}");
+    }
+    let text = "WITH w AS (SELECT * FROM t WHERE id = $1) SELECT count(*) FROM t WHERE id = $2";
+    let counting = client.prepare(text).await.unwrap();
+    for change in ["SELECT 1", "CREATE TABLE other (id int)"] {
+        client.batch_execute(change).await.unwrap();
+        let row = client.query_one(&counting, &[&7, &1]).await.unwrap();
+        assert_eq!(row.get::<_, i64>(0), 1);
+    }
+    let text = "WITH w AS (SELECT * FROM t WHERE id = $1) UPDATE t SET d = NULL WHERE id = $2";
+    let n_changed = client.execute(text, &[&7, &1]).await.unwrap();
+    assert_eq!(n_changed, 1);
 }
 
 #[tokio::test]
@@ -501,4 +565,69 @@ async fn the_first_use_of_a_parameter_tells_its_type() {
         let found = client.query(text, &[&value]).await.unwrap();
         assert_eq!(found.len(), expected, "{text}");
     }
+}
+
+#[tokio::test]
+async fn arguments_declared_void_are_no_arguments() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    // As pgjdbc sends {? = call round(?, ?)}.
+    for (text, types, expected) in [
+        (
+            "SELECT * FROM upper($1, $2) AS result",
+            vec![Type::VOID, Type::TEXT],
+            "ABC",
+        ),
+        ("SELECT lower($1, $2)", vec![Type::VOID, Type::TEXT], "abc"),
+        (
+            "SELECT lower((($1)), $2)",
+            vec![Type::VOID, Type::TEXT],
+            "abc",
+        ),
+        (
+            "SELECT * FROM current_database($1) AS result",
+            vec![Type::VOID],
+            "postgres",
+        ),
+    ] {
+        let prepared = client.prepare_typed(text, &types).await.unwrap();
+        assert_eq!(prepared.params(), types, "{text}");
+        let nothing = Nothing;
+        let value = "aBc";
+        let values: Vec<&(dyn ToSql + Sync)> = match types.len() {
+            1 => vec![&nothing],
+            _ => vec![&nothing, &value],
+        };
+        let row = client.query_one(&prepared, &values).await.unwrap();
+        assert_eq!(row.get::<_, String>(0), expected, "{text}");
+    }
+    for (text, expected) in [
+        ("SELECT $1", "0A000"),
+        ("SELECT ($1)", "0A000"),
+        ("SELECT count($1)", "42809"),
+        ("SELECT * FROM count(($1)) AS result", "42809"),
+    ] {
+        let error = client.prepare_typed(text, &[Type::VOID]).await.unwrap_err();
+        assert_eq!(error.code().unwrap().code(), expected, "{text}");
+    }
+}
+
+/// What a parameter declared void is bound to.
+#[derive(Debug)]
+struct Nothing;
+
+impl ToSql for Nothing {
+    fn to_sql(
+        &self,
+        _: &Type,
+        _: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(IsNull::Yes)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
 }

@@ -97,6 +97,39 @@ async fn a_reset_goes_back_to_the_startup_message() {
 }
 
 #[tokio::test]
+async fn names_of_applications_are_cut_and_cleaned_as_in_postgresql() {
+    let fixture = Fixture::start().await;
+    let shown = "SELECT current_setting('application_name'), application_name \
+                 FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+    let twice = |name: &str| [format!("{name}|{name}")];
+    let mut config = fixture.config();
+    config.application_name("é".repeat(40));
+    let (client, _) = fixture.connect_as(&config).await;
+    // 31 characters of two bytes are the most that are whole within 63 bytes.
+    assert_eq!(rows(&client, shown).await, twice(&"?".repeat(62)));
+    let long = "x".repeat(31_000);
+    client
+        .batch_execute(&format!("SET application_name = '{long}'"))
+        .await
+        .unwrap();
+    assert_eq!(rows(&client, shown).await, twice(&long[..63]));
+    client
+        .batch_execute("SELECT set_config('application_name', 'a' || chr(10) || 'é', false)")
+        .await
+        .unwrap();
+    let own = "SELECT current_setting('application_name')";
+    assert_eq!(rows(&client, own).await, ["a???"]);
+    client
+        .batch_execute(&format!(
+            "ALTER ROLE postgres SET application_name = '{long}'"
+        ))
+        .await
+        .unwrap();
+    let nameless = fixture.connect().await;
+    assert_eq!(rows(&nameless, shown).await, twice(&long[..63]));
+}
+
+#[tokio::test]
 async fn an_unknown_database_is_refused_with_a_hint() {
     let fixture = Fixture::start().await;
     let mut config = fixture.config();

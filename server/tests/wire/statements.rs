@@ -69,6 +69,28 @@ async fn an_error_tells_its_place_in_characters() {
     let place = text.chars().position(|c| c == 'w').unwrap() + 1;
     let place = tokio_postgres::error::ErrorPosition::Original(place as u32);
     assert_eq!(error.position(), Some(&place));
+    client
+        .batch_execute("CREATE TABLE placed (id INT, n INT)")
+        .await
+        .unwrap();
+    for (text, code, place) in [
+        ("SELECT 1 + foo(1)", "42883", 12),
+        ("INSERT INTO placed (id, nope) SELECT 1, 2", "42703", 25),
+        ("INSERT INTO placed (id, id) VALUES (1, 2)", "42701", 25),
+        ("INSERT INTO placed (id, n) VALUES (1, 2, 3)", "42601", 42),
+        ("INSERT INTO placed (id, n) VALUES (1)", "42601", 25),
+        (
+            "INSERT INTO placed (id, id) SELECT 1, 2 ON CONFLICT DO NOTHING",
+            "42701",
+            25,
+        ),
+        ("SELECT DISTINCT ON (9) id FROM placed", "42P10", 21),
+    ] {
+        let error = error_of(&client, text).await;
+        assert_eq!(error.code().code(), code, "{text}");
+        let place = tokio_postgres::error::ErrorPosition::Original(place);
+        assert_eq!(error.position(), Some(&place), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -180,7 +180,8 @@ const VALUES: &[(&str, Type, &str, &str)] = &[
         "x",
         "78",
     ),
-    ("X'00ff'", Type::BYTEA, "\\x00ff", "00ff"),
+    ("'\\x00ff'::bytea", Type::BYTEA, "\\x00ff", "00ff"),
+    ("X'0f'", Type::BIT, "00001111", "000000080f"),
     ("DATE '2024-02-29'", Type::DATE, "2024-02-29", "00002279"),
     (
         "TIME '01:02:03.5'",
@@ -252,7 +253,7 @@ async fn typed_values_are_read_by_a_driver() {
     let row = client
         .query_one(
             "SELECT CAST(1 AS SMALLINT), CAST(2 AS INT), 3, CAST(4.5 AS REAL), 5.5::float8, 'six', \
-             true, X'07', make_array(1.5::float8, NULL), make_array('a', 'b'), NULL::int",
+             true, '\\x07'::bytea, make_array(1.5::float8, NULL), make_array('a', 'b'), NULL::int",
             &[],
         )
         .await

@@ -110,6 +110,35 @@ async fn idle_sessions_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_long_text_for_which_there_is_no_memory_fails_alone() {
+    let fixture = Fixture::start().await;
+    let root = fixture.connect().await;
+    root.batch_execute("CREATE USER ada; ALTER ROLE ada SET max_memory = '20MB'")
+        .await
+        .unwrap();
+    let mut config = fixture.config();
+    config.user("ada");
+    let (ada, _) = fixture.connect_as(&config).await;
+    let blanks = format!("SELECT{}1", " ".repeat(2 << 20));
+    assert_eq!(rows(&ada, &blanks).await, ["1"]);
+    let error = error_of(&ada, &"(".repeat(2 << 20)).await;
+    assert_eq!(error.code().code(), "54001");
+    let many = format!("SELECT 1 WHERE 1 IN ({}1)", "1,".repeat(100_000));
+    let error = error_of(&ada, &many).await;
+    assert_eq!(error.code().code(), "53200", "{error:?}");
+    let words = "out of memory of role \"ada\": there is no room for the ";
+    assert!(error.message().starts_with(words), "{error:?}");
+    assert!(error.hint().unwrap().contains("in parts"));
+    // What it had is given back.
+    assert_eq!(rows(&ada, &blanks).await, ["1"]);
+    root.batch_execute("SET statement_timeout = '1ms'")
+        .await
+        .unwrap();
+    let error = error_of(&root, &many).await;
+    assert_eq!(error.code().code(), "57014", "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_role_has_limits_that_it_cannot_lift() {
     let fixture = Fixture::start().await;
     let root = fixture.connect().await;
