@@ -12,12 +12,10 @@ use datafusion::physical_expr::{LexRequirement, OrderingRequirements};
 use datafusion::physical_optimizer::PhysicalOptimizerRule as _;
 use datafusion::physical_optimizer::sanity_checker::SanityCheckPlan;
 use datafusion::physical_plan::sorts::sort::SortExec;
-use datafusion::physical_plan::{
-    ChildrenPropertiesMode, ExecutionPlan, ExecutionPlanProperties as _, ReplaceChildrenOptions,
-};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties as _};
 
 use super::PhysicalRule;
-use super::node_rule::NodeRule;
+use super::node_rule::{NodeRule, with_inputs};
 
 type Plan = Arc<dyn ExecutionPlan>;
 
@@ -45,11 +43,10 @@ fn with_sorted_inputs(node: &Plan) -> Result<Option<Plan>> {
             None => Arc::clone(input),
         });
     }
-    if !is_changed {
-        return Ok(None);
+    match is_changed {
+        true => with_inputs(node, inputs).map(Some),
+        false => Ok(None),
     }
-    let anew = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-    Arc::clone(node).replace_children(inputs, anew).map(Some)
 }
 
 /// The order that is asked of an input, where it is not known to have it.

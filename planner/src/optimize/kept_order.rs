@@ -12,9 +12,9 @@ use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
-use datafusion::physical_plan::{
-    ChildrenPropertiesMode, ExecutionPlan, Partitioning, ReplaceChildrenOptions,
-};
+use datafusion::physical_plan::{ExecutionPlan, Partitioning};
+
+use super::node_rule::with_input;
 
 type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
@@ -57,12 +57,8 @@ fn together(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPla
     if !keeps_order(plan) && !plan.is::<CoalescePartitionsExec>() {
         return Ok(None);
     }
-    let Some(input) = together(input)? else {
-        return Ok(None);
-    };
-    let anew = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-    let kept = Arc::clone(plan).replace_children(vec![input], anew)?;
-    Ok(Some(kept))
+    let kept = together(input)?;
+    kept.map(|input| with_input(plan, input)).transpose()
 }
 
 fn only_input(plan: &Arc<dyn ExecutionPlan>) -> Option<&Arc<dyn ExecutionPlan>> {

@@ -7,79 +7,40 @@
 
 use std::sync::Arc;
 
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
 use datafusion::error::Result;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 
+use super::PhysicalRule;
+use super::fenced::with_fences;
 use super::node_rule::with_input;
 use crate::physical::BarrierExec;
 
-type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+type Plan = Arc<dyn ExecutionPlan>;
 
 /// DataFusion's rule that sorts.
 const SORTING: &str = "EnsureRequirements";
 
-/// The rules with [`LimitedRows`] in the place of DataFusion's.
-pub(crate) fn with_limited_rows(mut rules: Vec<Rule>) -> Vec<Rule> {
-    for rule in &mut rules {
-        if rule.name() == SORTING {
-            *rule = Arc::new(LimitedRows(Arc::clone(rule)));
-        }
-    }
-    rules
+/// The rules with these barriers for the one that sorts.
+pub(super) fn with_limited_rows(rules: Vec<PhysicalRule>) -> Vec<PhysicalRule> {
+    with_fences(rules, SORTING, fenced)
 }
 
-/// See the module.
-#[derive(Debug)]
-struct LimitedRows(Rule);
-
-impl PhysicalOptimizerRule for LimitedRows {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        config: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let fenced = plan.transform_up(|node| {
-            let Some(limit) = node.downcast_ref::<GlobalLimitExec>() else {
-                return Ok(Transformed::no(node));
-            };
-            let limit = match asking(limit.input())? {
-                Some(input) => with_input(&node, input)?,
-                None => node,
-            };
-            Ok(Transformed::yes(Arc::new(BarrierExec::of_sorts(limit)) as _))
-        })?;
-        let plan = self.0.optimize(fenced.data, config)?;
-        if !fenced.transformed {
-            return Ok(plan);
-        }
-        plan.transform_down(|node| {
-            let barrier = node.downcast_ref::<BarrierExec>();
-            let is_ours = |barrier: &&BarrierExec| barrier.is_of_sorts() || barrier.is_of_order();
-            Ok(match barrier.filter(is_ours) {
-                Some(barrier) => Transformed::yes(Arc::clone(barrier.input())),
-                None => Transformed::no(node),
-            })
-        })
-        .data()
-    }
-
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn schema_check(&self) -> bool {
-        self.0.schema_check()
-    }
+fn fenced(node: &Plan) -> Result<Option<Plan>> {
+    let Some(limit) = node.downcast_ref::<GlobalLimitExec>() else {
+        return Ok(None);
+    };
+    let limit = match asking(limit.input())? {
+        Some(input) => with_input(node, input)?,
+        None => Arc::clone(node),
+    };
+    Ok(Some(Arc::new(BarrierExec::of_sorts(limit))))
 }
 
 /// The input of a limit whose rows are sorted by columns that it does not have any more, with a barrier above the sort that
 /// asks for it; `None`: there is no such sort.
-fn asking(input: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+fn asking(input: &Plan) -> Result<Option<Plan>> {
     if let Some(sort) = input.downcast_ref::<SortExec>() {
         let asking = BarrierExec::of_order(Arc::clone(input), sort.expr().clone());
         return Ok(sort.fetch().is_none().then(|| Arc::new(asking) as _));
@@ -97,6 +58,7 @@ fn asking(input: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan
 mod tests {
     use datafusion::arrow::compute::SortOptions;
     use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::common::config::ConfigOptions;
     use datafusion::physical_expr::expressions::col;
     use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
     use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;

@@ -5,6 +5,7 @@ mod computed_keys;
 mod decide_devices;
 mod divide_scans;
 mod failing;
+mod fenced;
 mod filtered_arguments;
 mod flat_filters;
 mod float_tops;

@@ -8,71 +8,31 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
 use datafusion::error::Result;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExec;
 
+use super::PhysicalRule;
+use super::fenced::with_fences;
 use super::flat_filters::PUSHDOWN;
 use crate::physical::BarrierExec;
 
-type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+type Plan = Arc<dyn ExecutionPlan>;
 
-/// The rules with [`NamedFilters`] in the place of DataFusion's.
-pub(crate) fn with_named_filters(mut rules: Vec<Rule>) -> Vec<Rule> {
-    for rule in &mut rules {
-        if rule.name().starts_with(PUSHDOWN) {
-            *rule = Arc::new(NamedFilters(Arc::clone(rule)));
-        }
-    }
-    rules
+/// The rules with these barriers for those that push filters down.
+pub(super) fn with_named_filters(rules: Vec<PhysicalRule>) -> Vec<PhysicalRule> {
+    with_fences(rules, PUSHDOWN, fenced)
 }
 
-/// See the module.
-#[derive(Debug)]
-struct NamedFilters(Rule);
-
-impl PhysicalOptimizerRule for NamedFilters {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        config: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let fenced = plan.transform_up(|node| {
-            let shared = shared_names(&node);
-            Ok(match shared.is_empty() {
-                true => Transformed::no(node),
-                false => Transformed::yes(Arc::new(BarrierExec::of_names(node, shared)) as _),
-            })
-        })?;
-        let plan = self.0.optimize(fenced.data, config)?;
-        if !fenced.transformed {
-            return Ok(plan);
-        }
-        plan.transform_down(|node| {
-            let barrier = node.downcast_ref::<BarrierExec>();
-            Ok(match barrier.filter(|barrier| barrier.is_of_names()) {
-                Some(barrier) => Transformed::yes(Arc::clone(barrier.input())),
-                None => Transformed::no(node),
-            })
-        })
-        .data()
-    }
-
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn schema_check(&self) -> bool {
-        self.0.schema_check()
-    }
+fn fenced(node: &Plan) -> Result<Option<Plan>> {
+    let shared = shared_names(node);
+    let is_sure = shared.is_empty();
+    Ok((!is_sure).then(|| Arc::new(BarrierExec::of_names(Arc::clone(node), shared)) as _))
 }
 
 /// Names that several columns of an operator have; of a filter's also those of its input, among which it looks for the
 /// columns of filters that it takes over.
-fn shared_names(node: &Arc<dyn ExecutionPlan>) -> HashSet<String> {
+fn shared_names(node: &Plan) -> HashSet<String> {
     let mut shared = HashSet::new();
     let inputs = match node.is::<FilterExec>() {
         true => node.children(),

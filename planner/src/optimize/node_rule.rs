@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
+use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::error::Result;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
@@ -27,13 +27,7 @@ impl fmt::Debug for NodeRule {
 
 impl PhysicalOptimizerRule for NodeRule {
     fn optimize(&self, plan: Plan, _config: &ConfigOptions) -> Result<Plan> {
-        plan.transform_up(|node| {
-            Ok(match (self.rewrite)(&node)? {
-                Some(rewritten) => Transformed::yes(rewritten),
-                None => Transformed::no(node),
-            })
-        })
-        .data()
+        Ok(each(plan, self.rewrite)?.data)
     }
 
     fn name(&self) -> &str {
@@ -45,8 +39,26 @@ impl PhysicalOptimizerRule for NodeRule {
     }
 }
 
+/// A plan whose operators became what they are rewritten to, those below first.
+pub(super) fn each(
+    plan: Plan,
+    rewrite: fn(&Plan) -> Result<Option<Plan>>,
+) -> Result<Transformed<Plan>> {
+    plan.transform_up(|node| {
+        Ok(match rewrite(&node)? {
+            Some(rewritten) => Transformed::yes(rewritten),
+            None => Transformed::no(node),
+        })
+    })
+}
+
 /// An operator over another input.
 pub(super) fn with_input(node: &Plan, input: Plan) -> Result<Plan> {
+    with_inputs(node, vec![input])
+}
+
+/// An operator over other inputs.
+pub(super) fn with_inputs(node: &Plan, inputs: Vec<Plan>) -> Result<Plan> {
     let anew = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-    Arc::clone(node).replace_children(vec![input], anew)
+    Arc::clone(node).replace_children(inputs, anew)
 }

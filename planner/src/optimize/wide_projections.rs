@@ -6,57 +6,39 @@
 
 use std::sync::Arc;
 
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
 use datafusion::error::Result;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::ProjectionExec;
-use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
 
+use super::PhysicalRule;
+use super::node_rule::{NodeRule, with_input};
 use crate::physical::{BarrierExec, rows_at_first};
 
-type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+type Plan = Arc<dyn ExecutionPlan>;
 
-/// The rules with [`WideProjections`] before all others.
-pub(crate) fn with_wide_projections(mut rules: Vec<Rule>) -> Vec<Rule> {
-    rules.insert(0, Arc::new(WideProjections));
+/// The rule, which runs before all others.
+const WIDE_PROJECTIONS: NodeRule = NodeRule {
+    name: "WideProjections",
+    rewrite: above_barrier,
+};
+
+/// The rules with this one.
+pub(super) fn with_wide_projections(mut rules: Vec<PhysicalRule>) -> Vec<PhysicalRule> {
+    rules.insert(0, Arc::new(WIDE_PROJECTIONS));
     rules
 }
 
-/// See the module.
-#[derive(Debug)]
-struct WideProjections;
-
-impl PhysicalOptimizerRule for WideProjections {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _config: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(|node| {
-            let Some(projection) = node.downcast_ref::<ProjectionExec>() else {
-                return Ok(Transformed::no(node));
-            };
-            let input = projection.input();
-            if !input.children().is_empty() || !makes_much(projection)? {
-                return Ok(Transformed::no(node));
-            }
-            let barrier = Arc::new(BarrierExec::new(Arc::clone(input)));
-            // A projection made anew would have other notes on its columns than the planner gave them.
-            let anew = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-            let above = Arc::clone(&node).replace_children(vec![barrier], anew)?;
-            Ok(Transformed::yes(above))
-        })
-        .data()
+fn above_barrier(node: &Plan) -> Result<Option<Plan>> {
+    let Some(projection) = node.downcast_ref::<ProjectionExec>() else {
+        return Ok(None);
+    };
+    let input = projection.input();
+    if !input.children().is_empty() || !makes_much(projection)? {
+        return Ok(None);
     }
-
-    fn name(&self) -> &str {
-        "WideProjections"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
+    let barrier = Arc::new(BarrierExec::new(Arc::clone(input)));
+    // A projection made anew would have other notes on its columns than the planner gave them.
+    with_input(node, barrier).map(Some)
 }
 
 fn makes_much(projection: &ProjectionExec) -> Result<bool> {
@@ -73,8 +55,10 @@ mod tests {
     use std::collections::HashMap;
 
     use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::common::config::ConfigOptions;
     use datafusion::physical_expr::PhysicalExpr;
     use datafusion::physical_expr::expressions::{col, lit};
+    use datafusion::physical_optimizer::PhysicalOptimizerRule as _;
     use datafusion::physical_plan::empty::EmptyExec;
     use datafusion::physical_plan::projection::ProjectionExpr;
 
@@ -87,7 +71,7 @@ mod tests {
             let rows = Arc::new(EmptyExec::new(Arc::clone(&schema)));
             let columns = vec![ProjectionExpr::new(expr, "x".to_owned())];
             let plan = Arc::new(ProjectionExec::try_new(columns, rows).unwrap());
-            let plan = WideProjections.optimize(plan, &ConfigOptions::default());
+            let plan = WIDE_PROJECTIONS.optimize(plan, &ConfigOptions::default());
             plan.unwrap().children()[0].is::<BarrierExec>()
         };
         assert!(!optimized(col("a", &schema).unwrap()));
@@ -108,7 +92,7 @@ mod tests {
         let planned = Schema::new(vec![field, Field::new("x", DataType::Utf8, false)]);
         let plan = ProjectionExec::try_new_with_schema_metadata(columns, rows, &planned).unwrap();
         let plan: Arc<dyn ExecutionPlan> = Arc::new(plan);
-        let after = WideProjections.optimize(Arc::clone(&plan), &ConfigOptions::default());
+        let after = WIDE_PROJECTIONS.optimize(Arc::clone(&plan), &ConfigOptions::default());
         let after = after.unwrap();
         assert!(after.children()[0].is::<BarrierExec>());
         assert_eq!(after.schema(), plan.schema());

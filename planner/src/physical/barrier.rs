@@ -1,12 +1,11 @@
 //! What keeps the physical optimizer from moving conditions, computations and sorts below a barrier.
 //!
 //! In: the rows of a view, those of an operator whose columns share names, or those that a limit lets through; out: the same. It
-//! stands in plans only while they are optimized: [`Guards`], [`NamedFilters`] and [`LimitedRows`] take it out, so that it need
-//! not be sent to other machines.
+//! stands in plans only while they are optimized: [`Guards`] and [`Fenced`] take it out, so that it need not be sent to other
+//! machines.
 //!
 //! [`Guards`]: crate::optimize::physical_rules
-//! [`NamedFilters`]: crate::optimize::physical_rules
-//! [`LimitedRows`]: crate::optimize::physical_rules
+//! [`Fenced`]: crate::optimize::physical_rules
 
 use std::collections::HashSet;
 use std::fmt::Formatter;
@@ -60,20 +59,12 @@ impl BarrierExec {
         }
     }
 
-    pub(crate) fn is_of_names(&self) -> bool {
-        matches!(self.kept_above, KeptAbove::ConditionsOn(_))
-    }
-
     /// A barrier for sorts as well.
     pub(crate) fn of_sorts(input: Arc<dyn ExecutionPlan>) -> BarrierExec {
         BarrierExec {
             input,
             kept_above: KeptAbove::ConditionsAndSorts,
         }
-    }
-
-    pub(crate) fn is_of_sorts(&self) -> bool {
-        matches!(self.kept_above, KeptAbove::ConditionsAndSorts)
     }
 
     /// A barrier that asks for the order of its rows, for the sake of operators above that do not.
@@ -84,8 +75,9 @@ impl BarrierExec {
         }
     }
 
-    pub(crate) fn is_of_order(&self) -> bool {
-        matches!(self.kept_above, KeptAbove::ConditionsAsking(_))
+    /// Whether it stands in the plan while one rule runs, not from the start.
+    pub(crate) fn is_of_one_rule(&self) -> bool {
+        !matches!(self.kept_above, KeptAbove::Conditions)
     }
 
     /// What stands below it.
@@ -116,7 +108,7 @@ impl ExecutionPlan for BarrierExec {
 
     /// Its properties say how the rows come all the same: what asks for an order that they have finds it.
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![!self.is_of_sorts()]
+        vec![!matches!(self.kept_above, KeptAbove::ConditionsAndSorts)]
     }
 
     fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
