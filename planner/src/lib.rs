@@ -59,6 +59,7 @@ mod session;
 mod session_lists;
 mod settings;
 mod spill_folder;
+mod spill_shares;
 mod statement_clock;
 mod statement_run;
 mod streams;
