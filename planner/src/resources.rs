@@ -6,12 +6,13 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use auspex_storage::StoreRegistry;
-use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::{MemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
 use crate::engine::EngineConfig;
 use crate::error::Result;
 use crate::spill_folder::SpillFolder;
+use crate::spill_shares::SpillShares;
 
 /// Of the memory limit, what queries and trainings may reserve; the rest is for what is not accounted.
 const ACCOUNTED_FRACTION: f64 = 0.8;
@@ -26,7 +27,7 @@ pub(crate) fn runtime(
     let accounted = (limit as f64 * ACCOUNTED_FRACTION) as usize;
     let top = NonZeroUsize::MIN.saturating_add(4);
     let pool: Arc<dyn MemoryPool> =
-        Arc::new(TrackConsumersPool::new(FairSpillPool::new(accounted), top));
+        Arc::new(TrackConsumersPool::new(SpillShares::new(accounted), top));
     let mut builder = RuntimeEnvBuilder::new()
         .with_memory_pool(pool)
         .with_object_store_registry(registry);

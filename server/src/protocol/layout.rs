@@ -3,6 +3,7 @@
 //! In: a whole message as it came; out: nothing, or what is wrong with it. The library trusts the counts and lengths in
 //! a message, and leaves what stands behind its end to the next one. What a message says is not judged here.
 
+use super::client_encoding::Untranslatable;
 use super::encoding::fault_of;
 use crate::sqlstate::Failure;
 
@@ -25,8 +26,8 @@ enum Wrong {
     Long,
     /// A text has no end.
     Unterminated,
-    /// A text is no UTF-8, as the message says.
-    Encoding(String),
+    /// A text is none in its encoding, as the message says.
+    Encoding(&'static str, String),
     /// It calls a function by its number, which only PostgreSQL has.
     FunctionCall,
     /// There is no memory for it.
@@ -37,6 +38,12 @@ impl Malformed {
     /// A message that there is no memory for, and that was not kept.
     pub(super) fn no_room(kind: u8) -> Malformed {
         let wrong = Wrong::NoRoom;
+        Malformed { kind, wrong }
+    }
+
+    /// A message with a text that is none in the client's encoding.
+    pub(super) fn untranslatable(kind: u8, wrong: &Untranslatable) -> Malformed {
+        let wrong = Wrong::Encoding(wrong.sqlstate(), wrong.to_string());
         Malformed { kind, wrong }
     }
 
@@ -56,7 +63,7 @@ impl Malformed {
             Wrong::Short => Failure::protocol("insufficient data left in message"),
             Wrong::Long => Failure::protocol("invalid message format"),
             Wrong::Unterminated => Failure::protocol("invalid string in message"),
-            Wrong::Encoding(message) => Failure::error("22021", message.clone()),
+            Wrong::Encoding(sqlstate, message) => Failure::error(sqlstate, message.clone()),
             Wrong::FunctionCall => {
                 let message = "function calls by number are not supported";
                 Failure::error("0A000", message).with_hint("Call the function in a SELECT.")
@@ -89,6 +96,11 @@ pub(super) fn has_length(input: &[u8]) -> bool {
         .is_none_or(|length| length >= [0_u8, 0, 0, 4].as_slice())
 }
 
+/// Whether clients send messages of a kind.
+pub(super) fn is_known(kind: u8) -> bool {
+    b"QPBDCEHSFXpdcf".contains(&kind)
+}
+
 /// Checks a whole message, head included.
 pub(super) fn check(message: &[u8]) -> Result<(), Malformed> {
     let kind = message.first().copied().unwrap_or_default();
@@ -108,7 +120,7 @@ pub(super) fn check(message: &[u8]) -> Result<(), Malformed> {
         Err(wrong) => wrong,
         Ok(()) if !body.0.is_empty() => Wrong::Long,
         Ok(()) => match fault_of(message) {
-            Some(wrong) => Wrong::Encoding(wrong),
+            Some(wrong) => Wrong::Encoding("22021", wrong),
             None => return Ok(()),
         },
     };
