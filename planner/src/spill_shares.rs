@@ -3,13 +3,15 @@
 //! In: the bytes that operators ask for; out: room, or an error that makes them spill or fail.
 
 use std::fmt::{Display, Formatter};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use datafusion::common::human_readable_size;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
+
+use crate::engine::lock;
 
 /// A pool whose consumers that can spill have equal shares of two thirds of what the others leave.
 ///
@@ -58,7 +60,7 @@ impl SpillShares {
 
     /// The numbers stay right whoever panicked beside them: each change is one addition.
     fn with<T>(&self, act: impl FnOnce(&mut Taken) -> T) -> T {
-        act(&mut self.taken.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut lock(&self.taken))
     }
 }
 
