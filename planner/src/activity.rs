@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::access::Identity;
+use crate::access::{HeldRole, Identity};
 use crate::engine::lock;
 use crate::observe::StatementText;
 use crate::session_lists::{CursorFacts, SessionList, StatementFacts};
@@ -226,11 +226,11 @@ impl Activity {
         lock(&self.backends).remove(&process_id);
     }
 
-    pub(crate) fn n_sessions_of(&self, user: &str) -> usize {
+    pub(crate) fn n_sessions_of(&self, role: &HeldRole) -> usize {
         let backends = lock(&self.backends);
         backends
             .values()
-            .filter(|backend| backend.user.authenticated_user() == user)
+            .filter(|backend| backend.user.is_of(role))
             .count()
     }
 

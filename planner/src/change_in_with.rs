@@ -169,7 +169,8 @@ impl ChangeInWith {
         // Before the change, so that it reads the versions of before.
         let bound = bind_reader(session, (&self.reader, self.place), schema);
         let (query, source) = Box::pin(bound).await?;
-        let carrying_out = carry_out(session, &change, parameters.clone(), control);
+        let within = control.within();
+        let carrying_out = carry_out(session, &change, parameters.clone(), &within);
         let returned = Box::pin(carrying_out).await?;
         let memory = session.kept_rows();
         if let (Some(returned), Some(source)) = (returned, source) {
@@ -183,6 +184,9 @@ impl ChangeInWith {
         let mut batches = Vec::new();
         while let Some(rows) = stream.try_next().await? {
             memory.keep(&rows)?;
+            if let Some(check) = &control.returned {
+                check.check(&rows)?;
+            }
             batches.push(Ok(rows));
         }
         let rows = futures::stream::iter(batches).inspect(move |_| {
@@ -214,7 +218,7 @@ async fn carry_out(
 ) -> Result<Option<Returned>> {
     match change {
         Work::Insert(insert) => {
-            let returned = Returned::of(session, insert.returning.as_ref(), &parameters).await?;
+            let returned = Returned::of(session, insert.returning.as_ref(), &parameters, control)?;
             let inserting =
                 commands::insert(session, insert, parameters, returned.as_ref(), control);
             match Box::pin(inserting).await? {

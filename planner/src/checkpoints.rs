@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use crate::access::HeldRole;
 use crate::engine::{Engine, lock};
 use crate::error::{Error, Result};
 use crate::logical::{FitMode, FitTask};
@@ -36,6 +37,8 @@ pub(crate) struct RunHead {
     /// The form of the records; of another one, nothing is read.
     pub(crate) format: String,
     pub(crate) entry: CatalogEntry,
+    /// Whose the model is, if it is new.
+    pub(crate) owner: HeldRole,
     pub(crate) definition: ModelDefinition,
     /// It may have come from the session.
     pub(crate) seed: u64,
@@ -62,6 +65,7 @@ impl RunHead {
         RunHead {
             format: RunHead::format(),
             entry: task.entry.clone(),
+            owner: task.owner.clone(),
             base_version: task.definition.current_version,
             definition: task.definition.clone(),
             seed: task.options.u64("seed"),

@@ -23,6 +23,13 @@ impl CopiedLines {
         }
     }
 
+    /// Finds rows that have all the columns of a table.
+    pub fn of_columns(names: &[&str]) -> Self {
+        let columns = names.iter().enumerate();
+        let columns = columns.map(|(idx, name)| ((*name).to_owned(), Some(idx)));
+        Self::new(columns.collect(), false)
+    }
+
     /// The place of the row that the detail of a failure is about; `is_whole`: the batches begin with the first row. `None`:
     /// it is about no row, or about one that is not kept or cannot be told from others.
     pub fn find<'a>(

@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::ast::{CopyLegacyCsvOption, CopyLegacyOption, Cop
 
 use crate::commands::folded;
 use crate::error::{Error, Result};
+use crate::settings::copied_encoding;
 
 /// The form of the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub struct CopyOptions {
     pub force_not_null: CopyColumns,
     /// Columns of CSV in which also a quoted text may be NULL.
     pub force_null: CopyColumns,
+    /// The encoding of the lines; `None`: the client's.
+    pub encoding: Option<&'static str>,
 }
 
 /// The options as they were written, before they are checked together.
@@ -81,6 +84,7 @@ struct Written {
     force_quote: CopyColumns,
     force_not_null: CopyColumns,
     force_null: CopyColumns,
+    encoding: Option<&'static str>,
 }
 
 impl CopyOptions {
@@ -112,13 +116,7 @@ impl Written {
             option if is_header_match(option) => self.matches_header = true,
             option if copy_condition(option).is_some() => {}
             CopyOption::ForceNull(columns) => self.force_null = named(columns),
-            CopyOption::Encoding(name) if is_utf8(name) => {}
-            CopyOption::Encoding(name) => {
-                return Err(Error::Unsupported {
-                    what: format!("COPY in encoding \"{name}\""),
-                    hint: Some("The one encoding is UTF8.".to_owned()),
-                });
-            }
+            CopyOption::Encoding(name) => self.encoding = Some(copied_encoding(name)?),
         }
         Ok(())
     }
@@ -201,6 +199,7 @@ impl Written {
             force_quote: self.force_quote,
             force_not_null: self.force_not_null,
             force_null: self.force_null,
+            encoding: self.encoding,
         })
     }
 
@@ -322,10 +321,6 @@ fn format_named(name: &str) -> Result<CopyFormat> {
             ),
         )),
     }
-}
-
-fn is_utf8(encoding: &str) -> bool {
-    ["utf8", "utf-8", "unicode"].contains(&encoding.to_lowercase().as_str())
 }
 
 fn one_byte(what: &str, mark: char) -> Result<u8> {

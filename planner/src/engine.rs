@@ -43,7 +43,7 @@ use crate::spill_folder::SpillFolder;
 use crate::timers::Timers;
 use crate::training_threads::TrainingThreads;
 use crate::transaction::ExportedSnapshots;
-use crate::workload::{RoleLimits, Workload};
+use crate::workload::{RoleLoad, Workload};
 
 /// How many loaded model versions are kept ready for prediction.
 const CACHED_MODELS: usize = 64;
@@ -390,9 +390,9 @@ impl Engine {
 
     /// Opens a session for a client that has proved who it is.
     pub fn connect(self: &Arc<Engine>, client: &ClientFacts) -> Result<Arc<Session>> {
-        let role = self.admit(&client.user)?;
+        let admitted = self.admit(&client.user)?;
         let process_id = self.new_process_id();
-        Session::open(Arc::clone(self), client, &role, process_id)
+        Session::open(Arc::clone(self), client, admitted, process_id)
     }
 
     /// The sessions that are open.
@@ -453,15 +453,14 @@ impl Engine {
     /// The same for a role, within its memory.
     pub(crate) fn state_for(
         &self,
-        role: &str,
-        limits: &RoleLimits,
+        load: &Arc<RoleLoad>,
     ) -> Result<datafusion::execution::SessionState> {
         let state = self.base.state();
-        let Some(limit) = limits.memory_bytes else {
+        let Some(limit) = load.limits(&self.catalog.state()).memory_bytes else {
             return Ok(state);
         };
         let runtime = state.runtime_env();
-        let pool = self.workload.pool(role, limit, &runtime.memory_pool);
+        let pool = load.pool(limit, &runtime.memory_pool);
         let runtime = RuntimeEnvBuilder::from_runtime_env(runtime).with_memory_pool(pool);
         let runtime = runtime.build_arc()?;
         Ok(SessionStateBuilder::new_from_existing(state)

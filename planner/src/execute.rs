@@ -386,9 +386,9 @@ pub(crate) async fn is_outdated(
         Work::Change { returning, .. } => (None, returning.as_ref()),
         _ => return Ok(false),
     };
-    let queries = returning.map_or(Ok(Vec::new()), |returning| returning.queries())?;
+    let returned = returning.map(|returning| returning.rows());
     let mut read = Vec::new();
-    for plan in plan.into_iter().chain(queries.iter().map(Arc::as_ref)) {
+    for plan in plan.into_iter().chain(returned) {
         plan.apply_with_subqueries(|node| {
             if let LogicalPlan::TableScan(scan) = node
                 && let Ok(table) = source_as_provider(&scan.source)
@@ -491,7 +491,7 @@ async fn run_insert(
     parameters: Vec<ScalarValue>,
     control: &StatementControl,
 ) -> Result<Outcome> {
-    let returned = Returned::of(session, insert.returning.as_ref(), &parameters).await?;
+    let returned = Returned::of(session, insert.returning.as_ref(), &parameters, control)?;
     let values = parameters.clone();
     let inserting = commands::insert(session, insert, values, returned.as_ref(), control);
     let n_rows = Box::pin(inserting).await?;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use auspex_sql::{ParsedStatement, Statement};
+use auspex_sql::{PRIVATE, ParsedStatement, Statement};
 use auspex_storage::{CatalogEntry, JsonKind};
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use datafusion::arrow::compute::cast;
@@ -449,6 +449,7 @@ async fn lines(
         if step.ends_with(WITH_STATISTICS) {
             return;
         }
+        let plan = &plan.replace(PRIVATE, "");
         let is_last = LAST.contains(&step);
         if is_last {
             plan.clone_into(&mut last);

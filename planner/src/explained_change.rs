@@ -40,10 +40,11 @@ impl ExplainedChange {
         parameters: Vec<ScalarValue>,
         control: &StatementControl,
     ) -> Result<bool> {
+        let control = &control.within();
         match &self.work {
             Work::Insert(insert) => {
                 let returned =
-                    Returned::of(session, insert.returning.as_ref(), &parameters).await?;
+                    Returned::of(session, insert.returning.as_ref(), &parameters, control)?;
                 let returned = returned.as_ref();
                 let inserting = commands::insert(session, insert, parameters, returned, control);
                 Ok(Box::pin(inserting).await?.is_some())

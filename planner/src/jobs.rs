@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use auspex_ml::training::Usage;
 
+use crate::access::HeldRole;
 use crate::distributed::WorkerPool;
 use crate::engine::{TrainingProgress, lock};
 use crate::error::Error;
@@ -29,7 +30,7 @@ pub(crate) struct Job {
     pub(crate) number: u64,
     pub(crate) process_id: i32,
     pub(crate) model: String,
-    pub(crate) user: String,
+    pub(crate) user: HeldRole,
     pub(crate) state: JobState,
     /// When it began and ended, in milliseconds since 1970.
     pub(crate) started_ms: i64,
@@ -100,7 +101,7 @@ impl Jobs {
     pub(crate) fn begin(
         &self,
         process_id: i32,
-        (model, user): (String, String),
+        (model, user): (String, HeldRole),
         is_resumed: bool,
     ) -> RunningJob {
         let job = Arc::new(Mutex::new(Job {
@@ -216,8 +217,8 @@ impl Drop for RunningJob {
 mod tests {
     use super::*;
 
-    fn names(model: &str) -> (String, String) {
-        (model.to_owned(), "postgres".to_owned())
+    fn names(model: &str) -> (String, HeldRole) {
+        (model.to_owned(), HeldRole::default())
     }
 
     #[test]

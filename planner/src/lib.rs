@@ -90,6 +90,7 @@ pub use catalog::facts::{
 pub use catalog::momentary::{MomentaryRows, MomentaryTable};
 pub use catalog::reference_facts::ReferenceFacts;
 pub use catalog::sequence_row::{SequenceFacts, SequenceOwner};
+pub use catalog::type_facts::TypeFacts;
 pub use channels::Notification;
 pub use copied_lines::CopiedLines;
 pub use copy_options::{CopyColumns, CopyFormat, CopyOptions, header_fault};
@@ -102,15 +103,18 @@ pub use engine::{
 };
 pub use error::{Error, Report, Result, report_of};
 pub use functions::{
-    ArrayItem, TYPE_KEY, holds_numerics, jsonb_text, numeric_in_full, numerics_in_full, read_text,
-    read_texts, rounded_numeric, split_array, uuid_text, zone_abbreviations,
+    ArrayItem, ROW_TYPE_KEY, TYPE_KEY, holds_numerics, jsonb_text, numeric_in_full,
+    numerics_in_full, read_text, read_texts, rounded_numeric, split_array, uuid_text,
+    zone_abbreviations,
 };
 pub use memory::{KeptRows, ReceivedBytes, SentRows};
 pub use observe::{SessionEnd, StatementText, StatementWatch};
 pub use quoted_names::quoted_name;
 pub use session::{KeptStatement, Prepared, STACK_BYTES, Session, SyntaxMemory};
 pub use session_lists::{CursorFacts, Listed, SessionList, StatementFacts};
-pub use settings::Settings;
-pub use statement_run::{CopyIn, Notice, Outcome, Severity, StatementControl};
-pub use temporary::SCHEMA as TEMPORARY_SCHEMA;
+pub use settings::{
+    NO_CHARACTER, SERVER_ENCODING, SINGLE_BYTE_ENCODINGS, Settings, SingleByteEncoding,
+};
+pub use statement_run::{CopyIn, Notice, Outcome, ReturnedCheck, Severity, StatementControl};
+pub use temporary::{SCHEMA as TEMPORARY_SCHEMA, is_temporary_schema};
 pub use transaction::{BlockPart, TransactionState};

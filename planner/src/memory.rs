@@ -166,8 +166,14 @@ impl Session {
 
     /// The memory of what its client has sent and is not read yet.
     pub fn received_bytes(&self) -> ReceivedBytes {
-        let consumer = MemoryConsumer::new("a message of a client");
-        ReceivedBytes(consumer.register(&self.context().runtime_env().memory_pool))
+        let pool = &self.context().runtime_env().memory_pool;
+        ReceivedBytes::new(pool, "a message of a client")
+    }
+
+    /// The memory of the rows of a COPY that are kept to tell where a wrong one stood.
+    pub fn copied_bytes(&self) -> ReceivedBytes {
+        let pool = &self.context().runtime_env().memory_pool;
+        ReceivedBytes::new(pool, "rows of a COPY")
     }
 }
 
@@ -305,6 +311,11 @@ impl SentRows {
 pub struct ReceivedBytes(MemoryReservation);
 
 impl ReceivedBytes {
+    /// That of nothing yet, which is named so where memory is told of.
+    pub fn new(pool: &Arc<dyn MemoryPool>, what: &str) -> ReceivedBytes {
+        ReceivedBytes(MemoryConsumer::new(what).register(pool))
+    }
+
     /// From now on it is so many bytes; whether there is room for them. If not, it is what it was.
     pub fn hold(&self, n_bytes: usize) -> bool {
         let steps = n_bytes / RECEIVED_STEP_BYTES;
@@ -458,7 +469,8 @@ mod tests {
     fn a_role_has_no_more_room_than_the_engine() {
         let engine: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(MB));
         let workload = crate::workload::Workload::default();
-        let role = workload.pool("ada", 1 << 40, &engine);
+        let role = crate::access::HeldRole::default();
+        let role = workload.load(&role).pool(1 << 40, &engine);
         assert!(Room::new(&role).within(|| ask_for(100 * MB)).is_err());
     }
 

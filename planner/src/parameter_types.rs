@@ -43,6 +43,15 @@ pub(crate) fn marked_parameters(plan: &LogicalPlan) -> Result<BTreeMap<usize, Fi
         .collect())
 }
 
+/// The type that a plan tells of a parameter, with what marks it.
+pub(crate) fn type_told(plan: &LogicalPlan, name: &str) -> Result<Option<FieldRef>> {
+    let field = told(plan)?.remove(name);
+    Ok(field.map(|field| {
+        let value = Field::new("value", field.data_type().clone(), true);
+        Arc::new(value.with_metadata(all_marks(&field)))
+    }))
+}
+
 /// The types that a plan tells, with what marks them: first those of casts and functions, then those of what is compared.
 fn told(plan: &LogicalPlan) -> Result<BTreeMap<String, FieldRef>> {
     let mut told = known_parameters(plan)?;

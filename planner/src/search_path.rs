@@ -16,7 +16,7 @@ use crate::error::{Error, Result, nearest};
 use crate::name_scope;
 use crate::named::Named;
 use crate::session::{DATABASE, PUBLIC, Session};
-use crate::temporary::SCHEMA as TEMPORARY;
+use crate::temporary::{SCHEMA as TEMPORARY, is_temporary_schema};
 
 /// The schema of names without one, for the planner: all schemas that are searched. No client's text can name
 /// it.
@@ -49,13 +49,48 @@ impl Session {
             return schemas;
         }
         let catalog = self.seen_catalog();
-        let written = self.settings().search_path();
+        let mut written = self.settings().search_path();
+        written.retain(|name| !is_temporary_schema(name));
         let exists = |name: &&String| catalog.schema_exists(name);
         let path: Vec<String> = written.iter().filter(exists).cloned().collect();
         match path.is_empty() {
             true => vec![written.into_iter().next().unwrap_or_default()],
             false => path,
         }
+    }
+
+    /// The same with the schema of temporary relations, which comes first unless the path names it elsewhere.
+    pub(crate) fn relation_path(&self) -> Vec<String> {
+        let mut path = self.search_path();
+        let place = self.temporary_place().unwrap_or(0);
+        path.insert(place.min(path.len()), TEMPORARY.to_owned());
+        path
+    }
+
+    /// How many schemas `search_path` has before that of temporary relations; `None`: it does not name it.
+    pub(crate) fn temporary_place(&self) -> Option<usize> {
+        if name_scope::view_schemas().is_some() {
+            return None;
+        }
+        let written = self.settings().search_path();
+        let is_temporary = |name: &String| self.known_schema(name) == TEMPORARY;
+        let before = written.split(is_temporary).next()?;
+        let catalog = self.seen_catalog();
+        let exists = |name: &&String| catalog.schema_exists(name);
+        (before.len() < written.len()).then(|| before.iter().filter(exists).count())
+    }
+
+    /// Whether a schema before that of temporary relations has a relation of a name.
+    fn is_found_before(&self, name: &str) -> bool {
+        let Some(place) = self.temporary_place().filter(|place| *place > 0) else {
+            return false;
+        };
+        let path = self.search_path();
+        let mut before = path.iter().take(place);
+        before.any(|schema| {
+            let entry = self.entry(schema, name);
+            entry.is_some_and(|entry| is_relation(&entry))
+        })
     }
 
     /// The schema in which names without one are made: the first of the path.
@@ -69,9 +104,34 @@ impl Session {
     pub(crate) fn object_parts(&self, parts: &[String]) -> Result<(String, String)> {
         Ok(match parts {
             [name] => (self.default_schema(), name.clone()),
-            [.., schema, name] => (schema.clone(), name.clone()),
+            [.., schema, name] => (self.known_schema(schema).to_owned(), name.clone()),
             [] => (PUBLIC.to_owned(), String::new()),
         })
+    }
+
+    /// Schema and name of a relation that is to be made, which its schema makes temporary as well as the word does.
+    /// Errors: a temporary one in another schema (42P16).
+    pub(crate) fn new_relation_parts(
+        &self,
+        parts: &[String],
+        is_temporary: bool,
+    ) -> Result<(String, String)> {
+        let (schema, name) = self.object_parts(parts)?;
+        let is_written = parts.len() > 1;
+        if schema == TEMPORARY || !is_written && (is_temporary || self.makes_temporary()) {
+            return Ok((TEMPORARY.to_owned(), name));
+        }
+        if is_temporary && self.seen_catalog().schema_exists(&schema) {
+            let message = "cannot create temporary relation in non-temporary schema";
+            let hint = format!("Leave \"{schema}\" away: temporary relations lie in pg_temp.");
+            return Err(Error::invalid("42P16", message, Some(&hint)));
+        }
+        Ok((schema, name))
+    }
+
+    /// Whether the path begins with the schema of temporary relations, so that new ones without a schema are temporary.
+    fn makes_temporary(&self) -> bool {
+        self.temporary_place() == Some(0)
     }
 
     /// Schema and name of an object that a statement makes.
@@ -106,11 +166,15 @@ impl Session {
     /// Schema and name of a table or view that a statement means: a temporary one before others, if no schema is written.
     pub(crate) fn relation_parts(&self, parts: &[String]) -> Result<(String, String)> {
         match parts {
-            [name] if self.temporary_entry(name).is_some() => {
-                Ok((TEMPORARY.to_owned(), name.clone()))
-            }
+            [name] if self.means_temporary(name) => Ok((TEMPORARY.to_owned(), name.clone())),
             parts => self.lasting_parts(parts),
         }
+    }
+
+    /// Whether a name without a schema is that of a temporary relation.
+    fn means_temporary(&self, name: &str) -> bool {
+        let is_known = self.temporary.get(name).is_some();
+        is_known && !self.is_found_before(name) && self.temporary_entry(name).is_some()
     }
 
     /// Schema and name of a relation that a statement changes. Error: it is one of another catalog.
@@ -169,6 +233,7 @@ impl Session {
 
     /// The object of a schema's name; in a view that which had the name when the view was made, whatever its name now.
     pub(crate) fn entry(&self, schema: &str, name: &str) -> Option<Arc<CatalogEntry>> {
+        let schema = self.known_schema(schema);
         if schema == TEMPORARY {
             return self.temporary_entry(name);
         }

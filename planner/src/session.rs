@@ -28,7 +28,7 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{Identity, roles};
+use crate::access::{HeldRole, Identity, roles};
 use crate::activity::Backend;
 use crate::advisory_locks::SessionLocks;
 use crate::backend;
@@ -51,7 +51,7 @@ use crate::statement_run::{Outcome, StatementControl};
 use crate::streams;
 use crate::temporary::TemporaryTables;
 use crate::transaction::{Transaction, refuse_locked_rows};
-use crate::workload::RoleLimits;
+use crate::workload::{RoleLimits, RoleLoad};
 
 pub use kept::KeptStatement;
 pub(crate) use limits::Limits;
@@ -72,6 +72,8 @@ pub(crate) const PUBLIC: &str = "public";
 pub struct Session {
     pub(crate) engine: Arc<Engine>,
     identity: Arc<Identity>,
+    /// What the role uses that logged in.
+    load: Arc<RoleLoad>,
     backend: Arc<Backend>,
     process_id: i32,
     settings: Settings,
@@ -108,7 +110,7 @@ impl Session {
     pub(crate) fn open(
         engine: Arc<Engine>,
         client: &ClientFacts,
-        role: &RoleDefinition,
+        (held, role): (HeldRole, RoleDefinition),
         process_id: i32,
     ) -> Result<Arc<Session>> {
         let settings = Settings::new(&engine.default_settings)?;
@@ -118,13 +120,14 @@ impl Session {
         if !client.application.is_empty() {
             settings.start_with("application_name", &client.application)?;
         }
-        let identity = Arc::new(Identity::new(&engine.catalog, &client.user));
+        let load = engine.workload.load(&held);
+        let identity = Arc::new(Identity::new(&engine.catalog, held));
         let application = settings.get("application_name").unwrap_or_default();
         let user = Arc::clone(&identity);
         let backend = Backend::new(process_id, user, &application, client.address);
         let backend = Arc::new(backend);
         let extension = engine.extension.clone();
-        let base = engine.state_for(&client.user, &RoleLimits::of(role))?;
+        let base = engine.state_for(&load)?;
         let memory = memory::of_session(&engine, engine.is_superuser(&client.user))?;
         let session = Arc::new_cyclic(|weak: &Weak<Session>| {
             let catalogs = Arc::new(SessionCatalogs::new(Arc::clone(&engine), weak.clone()));
@@ -138,6 +141,7 @@ impl Session {
                 listening: Arc::new(Listening::new(&engine.channels, process_id)),
                 engine,
                 identity,
+                load,
                 backend,
                 process_id,
                 settings,
@@ -286,10 +290,7 @@ impl Session {
         refuse_locked_rows(self, prepared.locked_rows)?;
         self.know_catalog(&prepared.statement).await?;
         let role = self.role_limits();
-        let slot = self
-            .engine
-            .workload
-            .enter(&self.identity.authenticated_user(), &role)?;
+        let slot = self.load.enter(&role)?;
         let timeout = self.time_limit();
         let limits = Limits::start(control, timeout, &self.engine.timers, slot);
         self.engine
@@ -336,9 +337,7 @@ impl Session {
 
     /// What the role that logged in may use.
     fn role_limits(&self) -> RoleLimits {
-        let state = self.engine.catalog.state();
-        let role = roles::find(&state, &self.identity.authenticated_user());
-        role.map_or_else(RoleLimits::default, |role| RoleLimits::of(&role))
+        self.load.limits(&self.engine.catalog.state())
     }
 
     /// A state that plans one statement: with the session's settings as they are now.

@@ -5,6 +5,7 @@
 
 mod accepted;
 mod definitions;
+mod encodings;
 mod session_values;
 mod units;
 
@@ -21,6 +22,8 @@ use crate::error::{Error, Result};
 use accepted::ACCEPTED;
 use definitions::{Check, DEFINITIONS, Definition, bound, check, find};
 
+pub(crate) use encodings::copied_encoding;
+pub use encodings::{NO_CHARACTER, SERVER_ENCODING, SINGLE_BYTE_ENCODINGS, SingleByteEncoding};
 pub(crate) use session_values::{zone_of, zone_of_interval};
 pub(crate) use units::{milliseconds, size_bytes};
 

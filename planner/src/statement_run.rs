@@ -2,6 +2,9 @@
 //!
 //! In: a cancel token and a channel for notices; out: rows or a command tag.
 
+use std::fmt;
+use std::sync::Arc;
+
 use auspex_sql::without_url_secrets;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -13,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::copied_lines::CopiedLines;
 use crate::copy_options::CopyOptions;
+use crate::error::Error;
 
 /// How serious a notice is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,9 +74,46 @@ pub struct StatementControl {
     pub cancel: CancellationToken,
     /// Receives notices while the statement runs; may be closed.
     pub notices: UnboundedSender<Notice>,
+    /// What must hold of the rows that a change returns.
+    pub returned: Option<ReturnedCheck>,
+}
+
+/// Looks at rows that a change returns, which fails before it is committed if they are wrong.
+#[derive(Clone)]
+pub struct ReturnedCheck(Arc<Check>);
+
+/// Its error has the SQLSTATE and the message.
+type Check = dyn Fn(&RecordBatch) -> Result<(), (&'static str, String)> + Send + Sync;
+
+impl ReturnedCheck {
+    /// One that calls a function.
+    pub fn new(
+        check: impl Fn(&RecordBatch) -> Result<(), (&'static str, String)> + Send + Sync + 'static,
+    ) -> ReturnedCheck {
+        ReturnedCheck(Arc::new(check))
+    }
+
+    /// Fails if rows are wrong.
+    pub(crate) fn check(&self, rows: &RecordBatch) -> crate::error::Result<()> {
+        self.0(rows).map_err(|(sqlstate, message)| Error::invalid(sqlstate, message, None))
+    }
+}
+
+impl fmt::Debug for ReturnedCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReturnedCheck").finish_non_exhaustive()
+    }
 }
 
 impl StatementControl {
+    /// The same for a statement whose rows are not those that the client gets.
+    pub(crate) fn within(&self) -> StatementControl {
+        StatementControl {
+            returned: None,
+            ..self.clone()
+        }
+    }
+
     /// Sends a notice, if anybody listens; what it quotes of URLs is shown without secrets.
     pub fn notify(&self, mut notice: Notice) {
         notice.message = without_url_secrets(&notice.message).into_owned();

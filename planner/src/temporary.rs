@@ -11,6 +11,7 @@ use auspex_storage::{CatalogEntry, CatalogState, Definition, LIFE_SIGN_INTERVAL,
 
 use crate::access::HeldRole;
 use crate::engine::lock;
+use crate::error::Result;
 use crate::name_scope;
 use crate::session::Session;
 use crate::transaction::TemporaryChange;
@@ -39,8 +40,15 @@ struct Left {
     passing: Option<bool>,
 }
 
-/// The schema under which temporary tables may be named.
+/// The schema under which temporary tables may be named, and under which the engine has them.
 pub const SCHEMA: &str = "pg_temp";
+/// How the names begin that catalogs show for it, which end with the session's number.
+const NUMBERED: &str = "pg_temp_";
+
+/// Whether a name is that of a schema of temporary relations; clients can make no schema of such a name.
+pub fn is_temporary_schema(name: &str) -> bool {
+    name == SCHEMA || name.starts_with(NUMBERED)
+}
 
 impl TemporaryTables {
     pub(crate) fn get(&self, name: &str) -> Option<Arc<CatalogEntry>> {
@@ -143,6 +151,11 @@ impl TemporaryTables {
         lock(&self.tables).is_empty()
     }
 
+    /// Whether there is a schema of them: once there was one, it stays as long as the session.
+    pub(crate) fn has_schema(&self) -> bool {
+        self.changes() > 0
+    }
+
     /// How often a table was added or removed.
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Relaxed)
@@ -150,20 +163,52 @@ impl TemporaryTables {
 }
 
 impl Session {
-    /// Adds a temporary table or sequence; from now on signs in its folder tell that the session lives.
-    pub(crate) async fn add_temporary(self: &Arc<Self>, entry: CatalogEntry) {
+    /// The schema of its temporary relations as catalogs show it: a number tells those of sessions apart.
+    pub(crate) fn temporary_schema(&self) -> String {
+        format!("{NUMBERED}{}", self.process_id())
+    }
+
+    /// The name that the engine has for a schema: that of its temporary relations has another in catalogs.
+    pub(crate) fn known_schema<'a>(&self, schema: &'a str) -> &'a str {
+        match schema.starts_with(NUMBERED) && schema == self.temporary_schema() {
+            true => SCHEMA,
+            false => schema,
+        }
+    }
+
+    /// The name that catalogs show for a schema of the engine.
+    pub(crate) fn shown_schema(&self, schema: &str) -> String {
+        match schema == SCHEMA {
+            true => self.temporary_schema(),
+            false => schema.to_owned(),
+        }
+    }
+
+    /// Adds a temporary table or sequence in the place of another one of its name; from now on signs in its folder tell that
+    /// the session lives. Error: its role is gone; then its files are, too.
+    pub(crate) async fn add_temporary(self: &Arc<Self>, entry: CatalogEntry) -> Result<()> {
+        let role = self.identity().current();
+        let entry = match role.own(&self.engine.catalog.state(), &entry) {
+            Ok(entry) => entry,
+            Err(error) => {
+                self.remove_temporary_files(&entry).await;
+                return Err(error.into());
+            }
+        };
         let id = entry.id.clone();
+        self.drop_temporary(&entry.name).await;
         let made = TemporaryChange::Made {
             name: entry.name.clone(),
             id: id.clone(),
         };
         self.keep_temporary(made);
-        self.temporary.give(&id, self.identity().current());
+        self.temporary.give(&id, role);
         self.temporary.add(entry);
         give_sign(&self.engine.tables, &id).await;
         if !self.temporary.gives_signs.swap(true, Ordering::Relaxed) {
             tokio::spawn(give_signs(Arc::downgrade(self)));
         }
+        Ok(())
     }
 
     /// A temporary table, where names may mean one.

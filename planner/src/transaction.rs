@@ -12,6 +12,7 @@ mod implicit;
 mod kept_definitions;
 mod kept_rights;
 mod kept_temporary;
+mod modes;
 mod one_table;
 mod row_locks;
 mod savepoints;
@@ -20,24 +21,23 @@ mod snapshots;
 pub use implicit::BlockPart;
 pub(crate) use implicit::OwnBlock;
 pub(crate) use kept_temporary::TemporaryChange;
+pub(crate) use modes::{Modes, set_modes};
 pub(crate) use row_locks::{locked_rows, refuse_locked_rows};
 pub(crate) use savepoints::{release, rollback_to, savepoint};
 pub(crate) use snapshots::{ExportedSnapshots, import as import_snapshot};
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use auspex_storage::Tables;
 use chrono::{DateTime, Utc};
-use datafusion::sql::sqlparser::ast::{
-    TransactionAccessMode, TransactionIsolationLevel, TransactionMode,
-};
 
 use committing::commit_block;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use kept_definitions::KeptDefinitions;
+use modes::{Characteristics, show_in_block};
 use savepoints::Savepoint;
 
 use crate::access::Names;
@@ -46,13 +46,8 @@ use crate::commands::name_parts;
 use crate::engine::lock;
 use crate::error::{Error, Result};
 use crate::session::Session;
-use crate::settings::{self, OF_BLOCKS, canonical};
+use crate::settings::canonical;
 use crate::statement_run::{Notice, StatementControl};
-
-/// What `SHOW` tells of the block's access.
-const READ_ONLY: &str = "transaction_read_only";
-/// What it was told of waiting, which changes nothing.
-const DEFERRABLE: &str = "transaction_deferrable";
 
 /// Whether a session is in a transaction block, as the protocol tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,6 +67,8 @@ pub(crate) struct Transaction {
     block: Mutex<Option<Block>>,
     /// How often the definitions that wait in a block became others, so that plans notice.
     redefined: AtomicU64,
+    /// Whether the text or the pipeline at hand has read something outside of a block.
+    has_read: AtomicBool,
 }
 
 #[derive(Debug, Clone)]
@@ -82,6 +79,8 @@ struct Block {
     read_only: bool,
     /// Nobody asked for it; a `BEGIN` makes it a block that somebody asked for.
     is_implicit: bool,
+    /// Whether a statement of it was one that may read tables.
+    has_read: bool,
     /// From its first statement on.
     tables: Option<Arc<Tables>>,
     /// The id and the name of the table that it changes.
@@ -142,38 +141,18 @@ impl Transaction {
         Some(block)
     }
 
+    /// Whether the text or the pipeline at hand has read something outside of a block.
+    fn has_read(&self) -> bool {
+        self.has_read.load(Ordering::Relaxed)
+    }
+
+    fn note_queries(&self, has_read: bool) {
+        self.has_read.store(has_read, Ordering::Relaxed);
+    }
+
     /// How often the definitions that wait in a block became others.
     pub(crate) fn redefined(&self) -> u64 {
         self.redefined.load(Ordering::Relaxed)
-    }
-}
-
-/// The words of `BEGIN`.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Modes {
-    read_only: Option<bool>,
-    level: Option<TransactionIsolationLevel>,
-    deferrable: Option<bool>,
-}
-
-impl Modes {
-    /// Those of the tree, and whether the statement says `DEFERRABLE`.
-    pub(crate) fn of(modes: &[TransactionMode], deferrable: Option<bool>) -> Modes {
-        let mut found = Modes {
-            deferrable,
-            ..Modes::default()
-        };
-        for mode in modes {
-            match mode {
-                TransactionMode::AccessMode(access) => {
-                    found.read_only = Some(*access == TransactionAccessMode::ReadOnly);
-                }
-                TransactionMode::IsolationLevel(level) => {
-                    found.level = Some(*level);
-                }
-            }
-        }
-        found
     }
 }
 
@@ -207,13 +186,17 @@ impl Session {
 
     /// Takes the block's snapshot, if this is its first statement.
     pub(crate) fn take_snapshot(&self) {
-        self.transaction.with(|block| {
+        let of_block = self.transaction.with(|block| {
+            block.has_read = true;
             let begin = || {
                 let catalog = self.engine.catalog.state();
                 Arc::new(self.engine.tables.begin_block(catalog))
             };
             block.tables.get_or_insert_with(begin);
         });
+        if of_block.is_none() {
+            self.transaction.note_queries(true);
+        }
     }
 
     /// Fails where nothing may be changed: in a read-only block, or outside of blocks if they are read-only by default.
@@ -256,24 +239,6 @@ impl Session {
         self.transaction.with(|block| {
             block.local.entry(name).or_insert(before);
         });
-    }
-
-    /// Changes a setting. What a block says of itself holds up to its end, and outside of one for nothing.
-    pub(crate) fn set_setting(&self, name: &str, value: &str) -> Result<()> {
-        let name = canonical(name);
-        if !OF_BLOCKS.iter().any(|(of_block, _)| *of_block == name) {
-            return self.settings().set(&name, value);
-        }
-        let value = settings::checked(&name, value)?;
-        let is_open = self.transaction.with(|block| {
-            if name == READ_ONLY {
-                block.read_only = value == "on";
-            }
-        });
-        if is_open.is_some() {
-            show_in_block(self, &name, &value);
-        }
-        Ok(())
     }
 
     /// Remembers the roles that `SET LOCAL` is about to change, or that a plain `SET` changes for good.
@@ -339,35 +304,33 @@ pub(crate) fn begin(
     begin: bool,
     modes: Modes,
     control: &StatementControl,
-) -> String {
+) -> Result<String> {
     let tag = if begin { "BEGIN" } else { "START TRANSACTION" };
-    let taken_over = session
-        .transaction
-        .with(|block| std::mem::take(&mut block.is_implicit));
-    if taken_over == Some(false) {
+    if session.transaction.with(|block| block.is_implicit) == Some(false) {
         control.notify(Notice {
             sqlstate: "25001",
             ..Notice::warning("there is already a transaction in progress")
         });
-        return tag.to_owned();
+        set_modes(session, modes, control)?;
+        return Ok(tag.to_owned());
     }
-    let by_default = |name: &str| session.settings().is_on(name);
-    let read_only = modes.read_only;
-    let read_only = read_only.unwrap_or_else(|| by_default("default_transaction_read_only"));
-    let deferrable = modes.deferrable;
-    let deferrable = deferrable.unwrap_or_else(|| by_default("default_transaction_deferrable"));
-    if taken_over.is_none() {
+    modes.check(session)?;
+    let level = session.settings().get("default_transaction_isolation");
+    let all = modes.or_default(session);
+    let read_only = all.read_only == Some(true);
+    let take_over = |block: &mut Block| {
+        block.is_implicit = false;
+        block.read_only = read_only;
+    };
+    if session.transaction.with(take_over).is_none() {
         open(session, read_only);
     }
-    session
-        .transaction
-        .with(|block| block.read_only = read_only);
-    let level = session.settings().get("default_transaction_isolation");
-    show_level(session, level_name(modes).or(level));
-    show_switch(session, READ_ONLY, Some(read_only));
-    show_switch(session, DEFERRABLE, Some(deferrable));
-    tell_level(modes, control);
-    tag.to_owned()
+    if let Some(level) = level {
+        show_in_block(session, "transaction_isolation", &level);
+    }
+    all.show(session);
+    modes.tell_level(control);
+    Ok(tag.to_owned())
 }
 
 fn open(session: &Session, read_only: bool) {
@@ -377,6 +340,7 @@ fn open(session: &Session, read_only: bool) {
         failed: false,
         read_only,
         is_implicit: false,
+        has_read: session.transaction.has_read.swap(false, Ordering::Relaxed),
         tables: None,
         written: None,
         has_definitions: false,
@@ -392,88 +356,6 @@ fn open(session: &Session, read_only: bool) {
     });
 }
 
-/// A level as `SHOW` tells it.
-fn level_name(modes: Modes) -> Option<String> {
-    modes.level.map(|level| level.to_string().to_lowercase())
-}
-
-/// Lets `SHOW` tell the level of the block up to its end.
-fn show_level(session: &Session, level: Option<String>) {
-    if let Some(level) = level {
-        show_in_block(session, "transaction_isolation", &level);
-    }
-}
-
-/// Lets `SHOW` tell what the block is up to its end.
-fn show_switch(session: &Session, name: &str, is_on: Option<bool>) {
-    if let Some(is_on) = is_on {
-        show_in_block(session, name, if is_on { "on" } else { "off" });
-    }
-}
-
-/// What a block says of itself, which the one that `AND CHAIN` begins says, too.
-struct Characteristics {
-    read_only: bool,
-    shown: Vec<(&'static str, String)>,
-}
-
-impl Characteristics {
-    fn of(session: &Session, block: &Block) -> Characteristics {
-        let names = OF_BLOCKS.into_iter();
-        let shown = names.filter_map(|(name, _)| Some((name, session.settings().get(name)?)));
-        Characteristics {
-            read_only: block.read_only,
-            shown: shown.collect(),
-        }
-    }
-
-    /// Begins the next block.
-    fn open(self, session: &Session) {
-        open(session, self.read_only);
-        for (name, value) in self.shown {
-            show_in_block(session, name, &value);
-        }
-    }
-}
-
-fn show_in_block(session: &Session, name: &str, value: &str) {
-    if session.settings().kept(name).as_deref() != Some(value) {
-        session.set_local(name);
-        session.settings().show(name, value.to_owned());
-    }
-}
-
-fn tell_level(modes: Modes, control: &StatementControl) {
-    if modes.level == Some(TransactionIsolationLevel::Serializable) {
-        let message = "SERIALIZABLE is carried out as REPEATABLE READ";
-        control.notify(Notice {
-            hint: Some("Blocks that change what the other has read are not told apart.".to_owned()),
-            ..Notice::warning(message)
-        });
-    }
-}
-
-/// `SET TRANSACTION …`.
-pub(crate) fn set_modes(session: &Session, modes: Modes, control: &StatementControl) {
-    let is_open = session.transaction.with(|block| {
-        if let Some(read_only) = modes.read_only {
-            block.read_only = read_only;
-        }
-    });
-    match is_open {
-        Some(()) => {
-            show_level(session, level_name(modes));
-            show_switch(session, READ_ONLY, modes.read_only);
-            show_switch(session, DEFERRABLE, modes.deferrable);
-            tell_level(modes, control);
-        }
-        None => control.notify(Notice {
-            sqlstate: "25P01",
-            ..Notice::warning("SET TRANSACTION can only be used in transaction blocks")
-        }),
-    }
-}
-
 /// `COMMIT`; of a failed block, `ROLLBACK`.
 pub(crate) async fn commit(
     session: &Session,
@@ -482,6 +364,7 @@ pub(crate) async fn commit(
 ) -> Result<String> {
     let Some(block) = session.transaction.take() else {
         session.listening.commit();
+        session.forget_queries();
         no_transaction(control);
         return Ok("COMMIT".to_owned());
     };
@@ -543,7 +426,10 @@ pub(crate) fn lock_tables(
 pub(crate) async fn rollback(session: &Session, chain: bool, control: &StatementControl) -> String {
     session.listening.forget();
     match session.transaction.take() {
-        None => no_transaction(control),
+        None => {
+            session.forget_queries();
+            no_transaction(control);
+        }
         Some(block) => {
             let characteristics = Characteristics::of(session, &block);
             let passing = block.passing.clone();

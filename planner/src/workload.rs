@@ -6,15 +6,16 @@
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display, Formatter};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use auspex_storage::RoleDefinition;
+use auspex_storage::{CatalogState, RoleDefinition};
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
 
+use crate::access::{HeldRole, roles};
 use crate::engine::lock;
 use crate::error::{Error, Result};
 use crate::settings::{milliseconds, size_bytes};
@@ -57,17 +58,28 @@ impl RoleLimits {
     }
 }
 
-/// What the roles use now.
+/// What the roles use now, by their ids: whoever gets the name of another has nothing to do with what that one uses.
 #[derive(Debug, Default)]
 pub(crate) struct Workload {
-    roles: Mutex<BTreeMap<String, Arc<RoleLoad>>>,
+    roles: Mutex<BTreeMap<String, Weak<RoleLoad>>>,
 }
 
-#[derive(Debug, Default)]
-struct RoleLoad {
+/// What a role uses: one for all its sessions, as long as there are some.
+#[derive(Debug)]
+pub(crate) struct RoleLoad {
+    role: HeldRole,
+    /// What was known of it last: a role that is dropped leaves its sessions under the limits that it had.
+    known: Mutex<KnownRole>,
     statements: AtomicUsize,
     reserved_bytes: AtomicUsize,
     limit_bytes: AtomicUsize,
+}
+
+/// A role's name and limits.
+#[derive(Debug, Default)]
+struct KnownRole {
+    name: String,
+    limits: RoleLimits,
 }
 
 /// The right to run a statement, given back when dropped.
@@ -81,43 +93,67 @@ impl Drop for Slot {
 }
 
 impl Workload {
-    fn load(&self, role: &str) -> Arc<RoleLoad> {
+    /// What a role uses, to be kept by each of its sessions.
+    pub(crate) fn load(&self, role: &HeldRole) -> Arc<RoleLoad> {
         let mut roles = lock(&self.roles);
-        match roles.get(role) {
-            Some(load) => Arc::clone(load),
-            None => Arc::clone(roles.entry(role.to_owned()).or_default()),
+        if let Some(load) = roles.get(role.key()).and_then(Weak::upgrade) {
+            return load;
         }
+        roles.retain(|_, load| load.strong_count() > 0);
+        let load = Arc::new(RoleLoad {
+            role: role.clone(),
+            known: Mutex::default(),
+            statements: AtomicUsize::new(0),
+            reserved_bytes: AtomicUsize::new(0),
+            limit_bytes: AtomicUsize::new(0),
+        });
+        roles.insert(role.key().to_owned(), Arc::downgrade(&load));
+        load
+    }
+}
+
+impl RoleLoad {
+    /// The role's limits in a state of the catalog.
+    pub(crate) fn limits(&self, state: &CatalogState) -> RoleLimits {
+        let mut known = lock(&self.known);
+        let name = self.role.name_in(state);
+        if let Some(role) = roles::find(state, &name) {
+            known.limits = RoleLimits::of(&role);
+            known.name = name;
+        }
+        known.limits
     }
 
-    /// A slot for a statement of a role; `None` where the number is not limited.
-    pub(crate) fn enter(&self, role: &str, limits: &RoleLimits) -> Result<Option<Slot>> {
+    /// What it was called last.
+    fn name(&self) -> String {
+        lock(&self.known).name.clone()
+    }
+
+    /// A slot for a statement; `None` where the number is not limited.
+    pub(crate) fn enter(self: &Arc<Self>, limits: &RoleLimits) -> Result<Option<Slot>> {
         let Some(limit) = limits.statements else {
             return Ok(None);
         };
-        let load = self.load(role);
-        let before = load.statements.fetch_add(1, Ordering::AcqRel);
-        let slot = Slot(load);
+        let before = self.statements.fetch_add(1, Ordering::AcqRel);
+        let slot = Slot(Arc::clone(self));
         match before < limit {
             true => Ok(Some(slot)),
             false => Err(Error::TooManyStatements {
-                role: role.to_owned(),
+                role: self.name(),
                 limit,
             }),
         }
     }
 
-    /// A pool of a role's memory, below the engine's; one for all its sessions.
+    /// A pool of the role's memory, below the engine's; one for all its sessions.
     pub(crate) fn pool(
-        &self,
-        role: &str,
+        self: &Arc<Self>,
         limit_bytes: usize,
         engine: &Arc<dyn MemoryPool>,
     ) -> Arc<dyn MemoryPool> {
-        let load = self.load(role);
-        load.limit_bytes.store(limit_bytes, Ordering::Release);
+        self.limit_bytes.store(limit_bytes, Ordering::Release);
         Arc::new(RolePool {
-            role: role.to_owned(),
-            load,
+            load: Arc::clone(self),
             engine: Arc::clone(engine),
         })
     }
@@ -131,7 +167,9 @@ pub(crate) fn pool_below(pool: &Arc<dyn MemoryPool>) -> Option<&Arc<dyn MemoryPo
 /// What messages about a pool say of the role that it is of.
 pub(crate) fn of_role(pool: &Arc<dyn MemoryPool>) -> String {
     let pool = pool.downcast_ref::<RolePool>();
-    pool.map_or_else(String::new, |pool| format!(" of role \"{}\"", pool.role))
+    pool.map_or_else(String::new, |pool| {
+        format!(" of role \"{}\"", pool.load.name())
+    })
 }
 
 /// What helps where memory is exhausted, by the message.
@@ -146,20 +184,19 @@ pub(crate) fn hint_of_memory(message: &str) -> &'static str {
 
 /// The engine's memory with a bound for one role.
 struct RolePool {
-    role: String,
     load: Arc<RoleLoad>,
     engine: Arc<dyn MemoryPool>,
 }
 
 impl Debug for RolePool {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RolePool({})", self.role)
+        write!(f, "RolePool({})", self.load.name())
     }
 }
 
 impl Display for RolePool {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(f, "memory of role {}", self.role)
+        write!(f, "memory of role {}", self.load.name())
     }
 }
 
@@ -198,7 +235,7 @@ impl MemoryPool for RolePool {
             true => self.engine.try_grow(reservation, additional),
             false => Err(DataFusionError::ResourcesExhausted(format!(
                 "out of memory of role \"{}\": {before} of {limit} bytes are used, and {additional} more were asked for",
-                self.role
+                self.load.name()
             ))),
         };
         if grown.is_err() {
@@ -224,6 +261,11 @@ mod tests {
 
     use super::*;
 
+    /// The roles of two names that were never anything else.
+    fn roles() -> [HeldRole; 2] {
+        ["pg_monitor", "pg_signal_backend"].map(HeldRole::always_there)
+    }
+
     #[test]
     fn slots_are_given_back() {
         let workload = Workload::default();
@@ -231,20 +273,31 @@ mod tests {
             statements: Some(2),
             ..RoleLimits::default()
         };
-        let first = workload.enter("ada", &limits).unwrap();
-        let _second = workload.enter("ada", &limits).unwrap();
-        let refused = workload.enter("ada", &limits).unwrap_err();
+        let [ada, bob] = roles().map(|role| workload.load(&role));
+        let first = ada.enter(&limits).unwrap();
+        let _second = workload.load(&ada.role).enter(&limits).unwrap();
+        let refused = ada.enter(&limits).unwrap_err();
         assert_eq!(refused.report().sqlstate, "53400");
-        assert!(workload.enter("bob", &limits).is_ok());
+        assert!(bob.enter(&limits).is_ok());
         drop(first);
-        assert!(workload.enter("ada", &limits).is_ok());
+        assert!(ada.enter(&limits).is_ok());
+    }
+
+    #[test]
+    fn what_no_session_uses_any_more_is_forgotten() {
+        let workload = Workload::default();
+        let [ada, bob] = roles();
+        drop(workload.load(&ada));
+        let _kept = workload.load(&bob);
+        assert_eq!(lock(&workload.roles).len(), 1);
     }
 
     #[test]
     fn memory_is_bounded_over_all_sessions_of_a_role() {
         let engine: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
         let workload = Workload::default();
-        let pools = [(); 2].map(|()| workload.pool("ada", 100, &engine));
+        let [ada, _] = roles().map(|role| workload.load(&role));
+        let pools = [(); 2].map(|()| ada.pool(100, &engine));
         let [one, two] = pools
             .each_ref()
             .map(|pool| MemoryConsumer::new("x").register(pool));

@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::lexer::{are_words, is_word};
+use crate::long_texts::Stop;
 use crate::model_forms::parse_marked;
 
 /// The value of `SET ml.dialect`.
@@ -70,7 +71,12 @@ pub(crate) struct AuspexDialect {
     /// Whether a table may be followed by the version that is meant: only where a text says so, since the words that
     /// introduce one are names elsewhere.
     versions: bool,
+    /// Ends the reading where it is.
+    stop: Stop,
 }
+
+/// After how many expressions it is asked again whether a text is still wanted.
+const EXPRESSIONS_PER_LOOK: usize = 64;
 
 impl AuspexDialect {
     /// For a text of these tokens; a valid text starts fewer than two expressions for each token.
@@ -84,7 +90,26 @@ impl AuspexDialect {
             lenient,
             work: Cell::new(1_000 + 16 * tokens.len()),
             versions: (0..tokens.len()).any(at_version),
+            stop: Stop::default(),
         }
+    }
+
+    /// The same, which reads nothing more once it is to stop.
+    pub(crate) fn until(self, stop: &Stop) -> Self {
+        Self {
+            stop: stop.clone(),
+            ..self
+        }
+    }
+
+    /// Whether one more expression may be started.
+    fn goes_on(&self) -> bool {
+        let Some(left) = self.work.get().checked_sub(1) else {
+            return false;
+        };
+        let is_stopped = left.is_multiple_of(EXPRESSIONS_PER_LOOK) && self.stop.is_asked();
+        self.work.set(if is_stopped { 0 } else { left });
+        !is_stopped
     }
 }
 
@@ -149,11 +174,11 @@ impl SqlDialect for AuspexDialect {
 
     /// `MODEL m` and `PREDICT(m USING …)`, which `model_forms` has marked with a quote that no text can carry.
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
-        match self.work.get().checked_sub(1) {
-            Some(left) => self.work.set(left),
-            None => return Some(Err(ParserError::RecursionLimitExceeded)),
+        match self.goes_on() {
+            true => parse_marked(parser),
+            // The one error that sqlparser passes on wherever it tries several forms.
+            false => Some(Err(ParserError::RecursionLimitExceeded)),
         }
-        parse_marked(parser)
     }
 
     /// `a IS DISTINCT FROM b AND c`, of which sqlparser takes all that follows for the right side, and lists that begin with

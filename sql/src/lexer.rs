@@ -4,12 +4,16 @@
 //! Every token's span is (line 1, column = byte offset + 1), so that any span in sqlparser's tree, and any location
 //! in its errors, is a byte offset of the text that was parsed. Never looks at what a statement means.
 
+use std::borrow::Cow;
+use std::iter::Peekable;
 use std::ops::Range;
+use std::vec::IntoIter;
 
 use datafusion::sql::sqlparser::tokenizer::{
     Location, Span as SqlSpan, Token, TokenWithSpan, Tokenizer, Whitespace, Word as SqlWord,
 };
 
+use crate::adjacent_literals;
 use crate::dialect::{AuspexDialect, Dialect, GoogleSqlLexis};
 use crate::error::ParseError;
 use crate::googlesql::evidence;
@@ -93,25 +97,20 @@ pub(crate) fn split_within(
         let (tokens, failure) = lex(text, from, dialect == Dialect::GoogleSql, room);
         room.n_tokens += tokens.len();
         let mut resume = None;
-        let mut at = 0;
-        while at < tokens.len() {
-            let length = tokens[at..]
-                .iter()
-                .position(|token| token.token == Token::SemiColon);
-            let end = length.map_or(tokens.len(), |length| at + length);
-            let broken = length.is_none() && failure.is_some();
-            let statement = &tokens[at..end];
+        let mut before = from;
+        let mut tokens = tokens.into_iter().peekable();
+        while tokens.peek().is_some() {
+            let statement = up_to_semicolon(&mut tokens);
+            let semicolon = tokens.next().map(|token| span_of(token.span).end);
+            let broken = semicolon.is_none() && failure.is_some();
             if !statement.is_empty() || broken {
-                let before = at
-                    .checked_sub(1)
-                    .map_or(from, |last| span_of(tokens[last].span).end);
                 let start = statement
                     .first()
                     .map_or(before, |token| span_of(token.span).start);
-                let piece = Piece::new(statement.to_vec(), dialect, start);
+                let piece = Piece::new(statement, dialect, start);
                 if dialect == Dialect::Auto && needs_googlesql(text, &piece, broken) {
                     let (piece, next) = googlesql_piece(text, start, room)?;
-                    let agreed = !broken && next == length.map(|_| span_of(tokens[end].span).end);
+                    let agreed = !broken && next == semicolon;
                     pieces.push(piece);
                     if !agreed {
                         resume = Some(next.unwrap_or(text.len()));
@@ -121,7 +120,7 @@ pub(crate) fn split_within(
                     pieces.push(piece);
                 }
             }
-            at = end + 1;
+            before = semicolon.unwrap_or(before);
         }
         match (resume, failure) {
             (Some(next), _) => from = next,
@@ -131,6 +130,15 @@ pub(crate) fn split_within(
     }
     pieces.retain(|piece| !piece.tokens.is_empty());
     Ok(pieces)
+}
+
+/// Takes the tokens of one statement. They are moved: copies of those of a long one would take as much again.
+fn up_to_semicolon(tokens: &mut Peekable<IntoIter<TokenWithSpan>>) -> Vec<TokenWithSpan> {
+    let mut statement = Vec::new();
+    while let Some(token) = tokens.next_if(|token| token.token != Token::SemiColon) {
+        statement.push(token);
+    }
+    statement
 }
 
 /// The tokens of all pieces.
@@ -231,16 +239,20 @@ fn lex_chunk(
     tokens: &mut Vec<TokenWithSpan>,
 ) -> (usize, Option<(usize, String)>) {
     let part = &text[chunk.clone()];
+    let part = match googlesql {
+        true => Cow::Borrowed(part),
+        false => adjacent_literals::with_escapes(part),
+    };
     let mut buffer = Vec::new();
     let outcome = if googlesql {
-        Tokenizer::new(&GoogleSqlLexis, part).tokenize_with_location_into_buf(&mut buffer)
+        Tokenizer::new(&GoogleSqlLexis, &part).tokenize_with_location_into_buf(&mut buffer)
     } else {
-        let part = operator_comments::blanked(part);
+        let part = operator_comments::blanked(&part);
         Tokenizer::new(&AuspexDialect::new(false, &[]), &part)
             .tokenize_with_location_into_buf(&mut buffer)
     };
     let mut walker = Walker {
-        text: part,
+        text: &part,
         base: chunk.start,
         byte: 0,
         line: 1,

@@ -11,7 +11,7 @@
 //! - `dialect`: what a session may ask for, and how sqlparser is told.
 //! - `googlesql`: which statements are read as GoogleSQL, and the quotes, names and types that are rewritten.
 //! - `model_forms`: `MODEL m`, `TABLE t`, `PREDICT(m USING …)`, `(PREDICT m ON t)` inside ordinary SQL.
-//! - `postgres_forms`, `assigned_parts`, `between_symmetric`, `rows_from`, `nested_joins`, `record_columns`, `frame_forms`, `variadic`: forms that sqlparser lacks; `free_names`: words that it takes for more than names; `written`: a tree with them as text.
+//! - `adjacent_literals`, `postgres_forms`, `assigned_parts`, `between_symmetric`, `rows_from`, `nested_joins`, `record_columns`, `frame_forms`, `variadic`: forms that sqlparser lacks; `free_names`: words that it takes for more than names; `written`: a tree with them as text.
 //! - `reference`: names of models and versions.
 //! - `parser`: one module per family of statements; `parser::sql` hands the rest to DataFusion.
 //! - `function`: calls of model functions in the parsed tree.
@@ -21,6 +21,7 @@
 //! **Invariant:** every span in the tree, sqlparser's included, is a byte range of the parsed text ([`span_of`]).
 
 mod access_statement;
+mod adjacent_literals;
 mod assigned_parts;
 mod between_symmetric;
 mod copied_tables;
@@ -73,7 +74,7 @@ pub use domain_statement::{DomainAction, DomainRule, DomainStatement};
 pub use error::{ParseError, ParseErrorKind};
 pub use function::{PredictArgs, PredictKind, ScalarPredict, ml_function, scalar_predict};
 pub use lexer::span_of;
-pub use long_texts::SHORT_TEXT_BYTES;
+pub use long_texts::{SHORT_TEXT_BYTES, Stop};
 pub use materialized_statement::{CreateMaterializedView, RefreshMaterializedView};
 pub use named_columns::NAMED_COLUMN;
 pub use parser::{literal_option, parse, parse_long, parse_own, parse_query};

@@ -84,7 +84,7 @@ fn comment_length(rest: &[u8]) -> Option<usize> {
 }
 
 /// A doubled quote is the end of one piece and the begin of the next.
-fn quoted_length(rest: &[u8], quote: u8, escapes: bool) -> Option<usize> {
+pub(crate) fn quoted_length(rest: &[u8], quote: u8, escapes: bool) -> Option<usize> {
     let mut at = 1;
     loop {
         match *rest.get(at)? {
@@ -96,7 +96,7 @@ fn quoted_length(rest: &[u8], quote: u8, escapes: bool) -> Option<usize> {
 }
 
 /// Whether the quote at a byte is that of `E'…'`.
-fn has_escapes(bytes: &[u8], at: usize) -> bool {
+pub(crate) fn has_escapes(bytes: &[u8], at: usize) -> bool {
     let before = at
         .checked_sub(1)
         .filter(|before| matches!(bytes[*before], b'e' | b'E'));

@@ -241,49 +241,65 @@ fn identity_options(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 
 /// `INSERT INTO t (c) OVERRIDING SYSTEM VALUE` is `INSERT INTO t (c) PARTITION (name)`. A table without a list of columns
 /// gets its own name as an alias, since the word behind it would be one.
-fn overriding(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    if !is_word(tokens.first(), "INSERT") {
+fn overriding(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let opens = |at: &usize| are_words(&tokens, *at, &["INSERT", "INTO"]);
+    let inserts: Vec<usize> = (0..tokens.len()).filter(opens).collect();
+    let nexts = inserts.iter().skip(1).copied().chain([tokens.len()]);
+    let clauses = inserts.iter().zip(nexts);
+    let clauses = clauses.filter_map(|(at, next)| override_one(&tokens, at + 2, next));
+    let clauses: Vec<(usize, Vec<TokenWithSpan>)> = clauses.collect();
+    if clauses.is_empty() {
         return tokens;
     }
-    let closes = |at: usize| {
-        let before = at.checked_sub(1).and_then(|before| tokens.get(before));
-        before.is_some_and(|token| token.token == Token::RParen)
-    };
-    let bare = match is_word(tokens.get(1), "INTO") {
-        true => read_name(&tokens, 2),
-        false => None,
-    };
-    for (words, name) in [
-        (["OVERRIDING", "SYSTEM", "VALUE"], OVERRIDING_SYSTEM),
-        (["OVERRIDING", "USER", "VALUE"], OVERRIDING_USER),
-    ] {
-        let is_bare = |at: usize| bare.as_ref().is_some_and(|(_, behind)| *behind == at);
-        let is_aliased = |at: usize| {
-            let alias = at.checked_sub(2).filter(|alias| is_bare(*alias));
-            alias.is_some_and(|alias| is_word(tokens.get(alias), "AS"))
-        };
-        let follows = |at: usize| closes(at) || is_bare(at) || is_aliased(at);
-        let at = (1..tokens.len()).find(|at| are_words(&tokens, *at, &words) && follows(*at));
-        if let Some(at) = at {
-            let alias = bare.filter(|(_, behind)| *behind == at);
-            let alias = alias.and_then(|(mut table, _)| table.parts.pop());
-            let alias = alias.map(|alias| {
-                let alias = Token::make_word(&alias, Some('"'));
-                [Token::make_keyword("AS"), alias]
-            });
-            let partition = [
-                Token::make_keyword("PARTITION"),
-                Token::LParen,
-                Token::make_word(name, Some('"')),
-                Token::RParen,
-            ];
-            let clause = alias.into_iter().flatten().chain(partition);
-            let clause: Vec<_> = clause.map(|token| made(token, &tokens[at])).collect();
-            tokens.splice(at..at + 3, clause);
-            break;
-        }
+    let mut rest = tokens.into_iter();
+    let mut settled = Vec::with_capacity(rest.len() + 3 * clauses.len());
+    let mut from = 0;
+    for (at, clause) in clauses {
+        settled.extend(rest.by_ref().take(at - from));
+        settled.extend(clause);
+        // The words that it stands for.
+        rest.by_ref().take(3).for_each(drop);
+        from = at + 3;
     }
-    tokens
+    settled.extend(rest);
+    settled
+}
+
+/// Where the clause of one INSERT stands, whose table is named at a token and which ends before another one, and what is in
+/// its place.
+fn override_one(
+    tokens: &[TokenWithSpan],
+    table: usize,
+    next: usize,
+) -> Option<(usize, Vec<TokenWithSpan>)> {
+    let bare = read_name(tokens, table);
+    let (at, name) = (table..next).find_map(|at| {
+        let closes = is_token(tokens, at - 1, &Token::RParen);
+        let is_bare = |at: usize| bare.as_ref().is_some_and(|(_, behind)| *behind == at);
+        let is_aliased = is_word(tokens.get(at - 2), "AS") && is_bare(at - 2);
+        let follows = closes || is_bare(at) || is_aliased;
+        let name = match follows {
+            true if are_words(tokens, at, &["OVERRIDING", "SYSTEM", "VALUE"]) => OVERRIDING_SYSTEM,
+            true if are_words(tokens, at, &["OVERRIDING", "USER", "VALUE"]) => OVERRIDING_USER,
+            _ => return None,
+        };
+        Some((at, name))
+    })?;
+    let alias = bare.filter(|(_, behind)| *behind == at);
+    let alias = alias.and_then(|(mut table, _)| table.parts.pop());
+    let alias = alias.map(|alias| {
+        let alias = Token::make_word(&alias, Some('"'));
+        [Token::make_keyword("AS"), alias]
+    });
+    let partition = [
+        Token::make_keyword("PARTITION"),
+        Token::LParen,
+        Token::make_word(name, Some('"')),
+        Token::RParen,
+    ];
+    let clause = alias.into_iter().flatten().chain(partition);
+    let clause = clause.map(|token| made(token, &tokens[at]));
+    Some((at, clause.collect()))
 }
 
 pub(crate) fn made(token: Token, at: &TokenWithSpan) -> TokenWithSpan {

@@ -34,7 +34,8 @@ const KINDS: [&str; 7] = [
     "UNLOGGED",
 ];
 
-/// Where a statement's `TABLE t` may stand: alone, behind the `AS` of a table that is made, or behind the target of INSERT.
+/// Where a statement's `TABLE t` may stand: alone, behind the `AS` of a table that is made, or behind the target of INSERT and its
+/// `OVERRIDING … VALUE`.
 fn table_query(tokens: &[TokenWithSpan]) -> Option<usize> {
     let is_table = |at: &usize| is_word(tokens.get(*at), "TABLE");
     if is_table(&0) {
@@ -43,6 +44,8 @@ fn table_query(tokens: &[TokenWithSpan]) -> Option<usize> {
     if are_words(tokens, 0, &["INSERT", "INTO"]) {
         let (_, end) = read_name(tokens, 2)?;
         let behind = closing(tokens, end).map_or(end, |close| close + 1);
+        let is_overriding = is_word(tokens.get(behind), "OVERRIDING");
+        let behind = if is_overriding { behind + 3 } else { behind };
         return Some(behind).filter(is_table);
     }
     let is_kind = |token: &&TokenWithSpan| KINDS.iter().any(|kind| is_word(Some(token), kind));

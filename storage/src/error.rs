@@ -212,6 +212,12 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// The role that was to own a new object is gone.
+    #[error("role \"{role}\" was dropped meanwhile")]
+    RoleDropped {
+        /// What it was called.
+        role: String,
+    },
     /// A file is not what its format says, or not what its table says.
     #[error("{format} file \"{file}\" cannot be read: {reason}")]
     BadFile {

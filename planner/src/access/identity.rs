@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use auspex_storage::{Catalog, CatalogState, ObjectKind};
+use serde::{Deserialize, Serialize};
 
 use super::roles;
 use crate::engine::lock;
 
 /// A role, whatever it is called by now.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HeldRole {
     /// Its id and number; `None` of a role that is always there, whose name never changes.
     entry: Option<(Arc<str>, u32)>,
@@ -34,13 +35,36 @@ impl HeldRole {
 
     /// What it is called at a moment. One that was dropped gets a name that no role can have.
     pub(crate) fn name_in(&self, state: &CatalogState) -> String {
+        let oid = self.entry.as_ref().map_or(0, |(_, oid)| *oid);
+        let dropped = || format!("{}{oid}", roles::DROPPED);
+        self.known_name(state).map_or_else(dropped, str::to_owned)
+    }
+
+    /// The same; `None`: it was dropped.
+    pub(super) fn known_name<'a>(&'a self, state: &'a CatalogState) -> Option<&'a str> {
         match &self.entry {
-            None => self.name.to_string(),
-            Some((id, oid)) => match state.by_id(id) {
-                Some(entry) => entry.name.clone(),
-                None => format!("{}{oid}", roles::DROPPED),
-            },
+            None => Some(&self.name),
+            Some((id, _)) => state.by_id(id).map(|entry| entry.name.as_str()),
         }
+    }
+
+    /// What tells it from all others: its id, or the name that never changes.
+    pub(crate) fn key(&self) -> &str {
+        self.entry.as_ref().map_or(&self.name, |(id, _)| id)
+    }
+
+    /// A role that needs no entry.
+    #[cfg(test)]
+    pub(crate) fn always_there(name: &str) -> HeldRole {
+        HeldRole {
+            entry: None,
+            name: name.into(),
+        }
+    }
+
+    /// What it was called when the session took it.
+    pub(super) fn taken_name(&self) -> &str {
+        &self.name
     }
 }
 
@@ -62,8 +86,7 @@ pub(crate) struct Names {
 
 impl Identity {
     /// That of a role which has proved who it is.
-    pub(crate) fn new(catalog: &Arc<Catalog>, user: &str) -> Identity {
-        let authenticated = HeldRole::of(&catalog.state(), user);
+    pub(crate) fn new(catalog: &Arc<Catalog>, authenticated: HeldRole) -> Identity {
         Identity {
             catalog: Arc::clone(catalog),
             names: Mutex::new(Names {
@@ -78,6 +101,11 @@ impl Identity {
     /// Who logged in.
     pub fn authenticated_user(&self) -> String {
         self.authenticated.name_in(&self.catalog.state())
+    }
+
+    /// Whether a role is the one that logged in.
+    pub(crate) fn is_of(&self, role: &HeldRole) -> bool {
+        self.authenticated.key() == role.key()
     }
 
     /// `session_user`.

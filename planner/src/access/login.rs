@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use auspex_storage::{Change, Definition, PasswordVerifier, RoleDefinition};
 
-use super::{Access, roles};
+use super::{Access, HeldRole, roles};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::session::DATABASE;
@@ -74,8 +74,9 @@ impl Engine {
         Ok(())
     }
 
-    /// The role that a session is opened for, which must exist, may log in and connect, and has not too many sessions.
-    pub(crate) fn admit(self: &Arc<Engine>, user: &str) -> Result<RoleDefinition> {
+    /// The role that a session is opened for, which must exist, may log in and connect, and has not too many sessions; with what
+    /// it is at this moment.
+    pub(crate) fn admit(self: &Arc<Engine>, user: &str) -> Result<(HeldRole, RoleDefinition)> {
         let state = self.catalog.state();
         let Some(role) = roles::find(&state, user) else {
             return Err(Error::Refused {
@@ -94,7 +95,7 @@ impl Engine {
                 hint: None,
             });
         }
-        let role = role.into_owned();
+        let (held, role) = (HeldRole::of(&state, user), role.into_owned());
         if !Access::of(Arc::clone(&state), user).has_on_database("CONNECT") {
             return Err(Error::Refused {
                 sqlstate: "42501",
@@ -106,7 +107,7 @@ impl Engine {
             });
         }
         let limit = role.connection_limit.filter(|_| !role.superuser);
-        if limit.is_some_and(|limit| self.activity.n_sessions_of(user) >= limit as usize) {
+        if limit.is_some_and(|limit| self.activity.n_sessions_of(&held) >= limit as usize) {
             return Err(Error::Refused {
                 sqlstate: "53300",
                 message: format!("too many connections for role \"{user}\""),
@@ -114,6 +115,6 @@ impl Engine {
                 hint: None,
             });
         }
-        Ok(role)
+        Ok((held, role))
     }
 }

@@ -3,14 +3,15 @@
 //! In: the role that acts and the catalog; out: nothing, or an error with SQLSTATE 42501. Checks are made where a name
 //! becomes an object, so that nothing is reached past them. Changes no privilege: that is `commands::privileges`'.
 //!
-//! Code map: `roles` says which roles there are and what they inherit; `identity` is the role of a session; `login` is
-//! what the server asks before it lets somebody in; `acting` says as whom a part of a statement is bound; `files` checks
+//! Code map: `roles` says which roles there are and what they inherit; `identity` is the role of a session; `owner`
+//! whose a new object is; `login` is what the server asks before it lets somebody in; `acting` says as whom a part of a statement is bound; `files` checks
 //! paths; `questions` is what catalogs ask.
 
 mod acting;
 mod files;
 mod identity;
 mod login;
+mod owner;
 mod questions;
 pub(crate) mod roles;
 mod tables;
@@ -28,7 +29,7 @@ pub use identity::Identity;
 pub(crate) use identity::{HeldRole, Names};
 pub use login::LoginFacts;
 pub use questions::{RoleFacts, Subject};
-pub(crate) use questions::{database_grants, has_privilege, privileges_of};
+pub(crate) use questions::{database_grants, has_any, has_privilege, privileges_of};
 pub(crate) use tables::TableUse;
 
 use crate::commands::kind_name;
@@ -210,6 +211,7 @@ impl Access {
 
     /// It must be allowed to make temporary tables.
     pub(crate) fn check_temporary(&self) -> Result<()> {
+        self.check_not_dropped()?;
         match self.has_on_database("TEMPORARY") {
             true => Ok(()),
             false => Err(Error::NotAllowed {
@@ -249,37 +251,6 @@ impl Access {
             kind: kind_name(&entry.definition),
             name: entry.name.clone(),
             grant: format!("GRANT {privilege} ON {on} TO {}", self.role),
-        }
-    }
-}
-
-/// Gives a new object its owner, and the privileges that its owner gives on all new objects.
-pub(crate) fn own(session: &Session, entry: &mut CatalogEntry) {
-    entry.owner = session.user();
-    let state = session.engine.catalog.state();
-    let Some(owner) = roles::find(&state, &entry.owner) else {
-        return;
-    };
-    let kind = match entry.kind() {
-        ObjectKind::Table
-        | ObjectKind::ExternalTable
-        | ObjectKind::View
-        | ObjectKind::MaterializedView => "TABLE",
-        ObjectKind::Model => "MODEL",
-        ObjectKind::Schema => "SCHEMA",
-        ObjectKind::Sequence => "SEQUENCE",
-        _ => return,
-    };
-    for default in &owner.default_grants {
-        let fits = default
-            .schema
-            .as_ref()
-            .is_none_or(|schema| *schema == entry.schema);
-        if default.kind == kind && fits {
-            for (role, privileges) in &default.grants {
-                let held = entry.grants.entry(role.clone()).or_default();
-                held.extend(privileges.iter().cloned());
-            }
         }
     }
 }

@@ -120,12 +120,15 @@ pub(crate) fn has_privilege(
             }
         },
     };
-    Some(
-        words(privileges).any(|(word, with_option)| match with_option {
-            true => access.may_grant(&entry, &word),
-            false => access.has(&entry, &word),
-        }),
-    )
+    Some(has_any(&access, &entry, privileges))
+}
+
+/// Whether a role has one of the privileges that a text lists on an object.
+pub(crate) fn has_any(access: &Access, entry: &CatalogEntry, privileges: &str) -> bool {
+    words(privileges).any(|(word, with_option)| match with_option {
+        true => access.may_grant(entry, &word),
+        false => access.has(entry, &word),
+    })
 }
 
 /// The owner of an object, and its privileges as PostgreSQL spells them (`bob=r/postgres`); `None` where nobody changed

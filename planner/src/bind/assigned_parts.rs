@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::assignments::{given_value, marked};
 use super::column_rules::{cast_as_column, is_default};
+use super::insert::is_fitted_array;
 use crate::commands::name_parts;
 use crate::error::{Error, Result};
 use crate::functions::{
@@ -115,6 +116,11 @@ impl<'a> Part<'a> {
             } => {
                 let lower = lower_bound.clone().unwrap_or_else(|| number("1"));
                 let new = given_value(self.value.clone(), column);
+                // The function that takes it would cut off fractions.
+                let new = match is_fitted_array(&new, column.data_type()) {
+                    true => cast_as_column(new, column),
+                    false => new,
+                };
                 (lower, upper_bound.clone(), new)
             }
         };

@@ -30,6 +30,13 @@ fn is_of_bags(join: &Join) -> bool {
         && join.filter.is_none()
         && join.on.len() == join.left.schema().fields().len()
         && !matches!(join.left.as_ref(), LogicalPlan::Distinct(_))
+        && !is_numbered(join)
+}
+
+/// Whether a join counts copies already: that of a view, whose plan was bound before.
+fn is_numbered(join: &Join) -> bool {
+    let number = Expr::Column(Column::from_name(COPIES[0]));
+    join.on.last().is_some_and(|(left, _)| *left == number)
 }
 
 fn numbered(mut join: Join) -> Result<LogicalPlan> {

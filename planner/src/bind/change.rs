@@ -10,10 +10,11 @@ use auspex_storage::{CHANGE_COLUMNS, FILE_COLUMN, ROW_COLUMN, Repeated, Rewrite,
 use auspex_storage::{Error as StorageError, Key, OnConflict, TableShape};
 use datafusion::arrow::datatypes::FieldRef;
 use datafusion::sql::sqlparser::ast::{
-    self, Assignment, AssignmentTarget, Expr, Ident, ObjectName, TableFactor, TableWithJoins,
+    self, Assignment, Expr, Ident, ObjectName, TableFactor, TableWithJoins,
 };
 
 use super::assigned_parts::Part;
+use super::assigned_rows::pairs;
 use super::assignments;
 use super::column_rules::{
     as_table_rows, column_place, default_of, generated_value, is_computed, is_default, value_for,
@@ -264,6 +265,7 @@ enum New {
 const MAX_PARTS: usize = 250;
 
 /// What the parts of a statement need to know of the table that it changes.
+#[derive(Clone)]
 pub(super) struct Target<'a> {
     pub(super) shape: &'a TableShape,
     /// The table's name, for messages.
@@ -337,81 +339,6 @@ impl Target<'_> {
 
 pub(super) fn last(name: &ObjectName) -> String {
     name_parts(name).pop().unwrap_or_default()
-}
-
-/// The columns and values of an assignment.
-pub(super) fn pairs(assignment: &Assignment) -> Result<Vec<(String, Expr)>> {
-    match (&assignment.target, &assignment.value) {
-        (AssignmentTarget::ColumnName(name), value) => Ok(vec![(last(name), value.clone())]),
-        (AssignmentTarget::Tuple(names), Expr::Tuple(values)) if names.len() == values.len() => {
-            let pairs = names.iter().map(last).zip(values.iter().cloned());
-            Ok(pairs.collect())
-        }
-        (AssignmentTarget::Tuple(_), Expr::Tuple(_)) => Err(Error::invalid(
-            "42601",
-            "number of columns does not match number of values",
-            None,
-        )),
-        (AssignmentTarget::Tuple(names), Expr::Subquery(query)) => {
-            let names: Vec<String> = names.iter().map(last).collect();
-            let columns = columns_apart(query, names.len())?;
-            Ok(names.into_iter().zip(columns).collect())
-        }
-        (AssignmentTarget::Tuple(_), _) => Err(Error::unsupported(
-            "assigning anything but values or a query to several columns",
-        )),
-    }
-}
-
-/// A query of some columns as a query of each of them.
-///
-/// What looks at all columns at once (DISTINCT, UNION, numbers of columns) would give other rows for one alone.
-fn columns_apart(query: &ast::Query, n_wanted: usize) -> Result<Vec<Expr>> {
-    let refused = |what: &str| Error::Unsupported {
-        what: format!("assigning a query with {what} to several columns"),
-        hint: Some("Use UPDATE ... FROM, or MERGE.".into()),
-    };
-    let ast::SetExpr::Select(select) = query.body.as_ref() else {
-        return Err(refused("UNION or VALUES"));
-    };
-    if select.distinct.is_some() {
-        return Err(refused("DISTINCT"));
-    }
-    let is_number = |expr: &Expr| matches!(expr, Expr::Value(_));
-    let order = query.order_by.as_ref().map(|order| &order.kind);
-    let is_numbered = match order {
-        None => false,
-        Some(ast::OrderByKind::All(_)) => true,
-        Some(ast::OrderByKind::Expressions(keys)) => keys.iter().any(|key| is_number(&key.expr)),
-    };
-    let is_grouped = match &select.group_by {
-        ast::GroupByExpr::All(_) => true,
-        ast::GroupByExpr::Expressions(keys, _) => keys.iter().any(is_number),
-    };
-    if is_numbered || is_grouped {
-        return Err(refused("numbers of columns"));
-    }
-    let is_plain = |item: &ast::SelectItem| {
-        matches!(
-            item,
-            ast::SelectItem::UnnamedExpr(_) | ast::SelectItem::ExprWithAlias { .. }
-        )
-    };
-    if !select.projection.iter().all(is_plain) {
-        return Err(refused("*"));
-    }
-    if select.projection.len() != n_wanted {
-        let message = "number of columns does not match number of values";
-        return Err(Error::invalid("42601", message, None));
-    }
-    let column = |item: &ast::SelectItem| {
-        let mut alone = query.clone();
-        if let ast::SetExpr::Select(select) = alone.body.as_mut() {
-            select.projection = vec![item.clone()];
-        }
-        Expr::Subquery(Box::new(alone))
-    };
-    Ok(select.projection.iter().map(column).collect())
 }
 
 /// The relation and the columns of a query of changes.

@@ -18,7 +18,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::assigned_parts::Part;
-use super::change::{Change, alone, last, pairs, table_factor};
+use super::assigned_rows::pairs;
+use super::change::{Change, alone, last, table_factor};
 use super::column_rules::is_default;
 use super::hidden_columns::WholeRows;
 use super::view_target::ViewTarget;

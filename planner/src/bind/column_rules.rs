@@ -15,9 +15,9 @@ use datafusion::logical_expr::{
 use datafusion::sql::sqlparser::ast::{self, ArrayElemTypeDef, SetExpr, VisitMut, VisitorMut};
 
 use super::domains::domain_checks;
-use super::rounded_numbers;
+use super::rounded_numbers::{self, has_doubles};
 use crate::error::{Error, Result};
-use crate::functions::{assigned, enum_type_name, half_away, number_text};
+use crate::functions::{assigned, enum_type_name, half_away_each, number_text};
 
 /// The syntax tree of an expression's text.
 pub(crate) fn parse_expr(text: &str) -> Result<ast::Expr> {
@@ -74,7 +74,7 @@ fn parsed(text: &str) -> Result<ast::Expr> {
 }
 
 /// Prepares an expression as the only item of a query over the columns.
-fn planned(state: &SessionState, expr: ast::Expr, columns: &DFSchema) -> Result<Expr> {
+pub(super) fn planned(state: &SessionState, expr: ast::Expr, columns: &DFSchema) -> Result<Expr> {
     let written = expr.to_string();
     let spelt = spelt(state, expr)?.ok_or_else(|| no_expression(&written))?;
     let spelt = ast::ExprWithAlias {
@@ -123,6 +123,13 @@ pub(crate) fn default_of(shape: &TableShape, column: &Field) -> Result<ast::Expr
         Some(text) => Ok(in_full(parse_expr(&text)?, column)),
         None => Ok(ast::Expr::Value(ast::Value::Null.with_empty_span())),
     }
+}
+
+/// What a generated column holds, over the other columns of its row; `None`: it is none.
+pub(super) fn computed_of(shape: &TableShape, column: &Field) -> Result<Option<ast::Expr>> {
+    let text = shape.generated_of(column);
+    text.map(|text| Ok(in_full(parsed(&text)?, column)))
+        .transpose()
 }
 
 /// Whether an expression is the word `DEFAULT`.
@@ -178,7 +185,7 @@ pub(crate) fn as_table_rows(
             true => {
                 let field = &shape.columns()[idx - first];
                 let column = match numerics.contains(&idx) {
-                    true => half_away(column),
+                    true => half_away_each(column),
                     false => column,
                 };
                 let cast = assigned(column, field, plan.schema())?;
@@ -215,7 +222,7 @@ fn numerics_for_whole(plan: &LogicalPlan, shape: &TableShape, first: usize) -> R
     let given = plan.schema().fields().iter().enumerate().skip(first);
     let pairs = given.zip(shape.columns());
     let becoming_whole = pairs.filter(|((_, found), column)| {
-        found.data_type().is_floating() && column.data_type().is_integer()
+        has_doubles(found.data_type()) && holds_whole_numbers(column.data_type())
     });
     let mut places: Vec<usize> = becoming_whole.map(|((idx, _), _)| idx).collect();
     if !places.is_empty() {
@@ -223,6 +230,13 @@ fn numerics_for_whole(plan: &LogicalPlan, shape: &TableShape, first: usize) -> R
         places.retain(|idx| numerics.get(*idx) == Some(&true));
     }
     Ok(places)
+}
+
+fn holds_whole_numbers(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) => holds_whole_numbers(item.data_type()),
+        number => number.is_integer(),
+    }
 }
 
 /// Whether a column's values are made by the table alone: generated, or numbered ALWAYS.

@@ -11,8 +11,8 @@ use datafusion::error::Result;
 use datafusion::logical_expr::expr::{Between, Case, InList, ScalarFunction, Sort};
 use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable as _, lit};
 
+use super::distinct_keys;
 use super::value_order::by_key;
-use crate::error::Error;
 use crate::functions::{
     Key, enum_call, enum_of, extreme_by_key, is_enum_call, key_of, keys_of, label_of, remarked,
 };
@@ -30,7 +30,9 @@ pub(super) fn compares(expr: &Expr) -> bool {
         Expr::Between(_) | Expr::InList(_) | Expr::WindowFunction(_) => true,
         Expr::Case(case) => case.expr.is_some(),
         Expr::BinaryExpr(binary) => is_of_array(&binary.left) || is_of_array(&binary.right),
-        Expr::AggregateFunction(function) => !function.params.order_by.is_empty(),
+        Expr::AggregateFunction(function) => {
+            !function.params.order_by.is_empty() || distinct_keys::gathers(function)
+        }
         Expr::ScalarFunction(call) => {
             let name = call.func.name();
             is_enum_call(expr)
@@ -67,18 +69,24 @@ pub(super) fn settled(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>
         Expr::Case(case) => of_case(case, schema)?,
         Expr::BinaryExpr(binary) => with_array(binary, schema),
         Expr::WindowFunction(mut window) => {
-            let is_changed = by_key(&mut window.params.order_by, schema);
+            let is_changed = by_key(&mut window.params.order_by, Key::of_window, schema);
             Transformed::new_transformed(Expr::WindowFunction(window), is_changed)
+        }
+        Expr::AggregateFunction(function) if distinct_keys::gathers(&function) => {
+            distinct_keys::by_keys(function, schema)?
         }
         Expr::AggregateFunction(mut function) => {
             let params = &mut function.params;
             let is_by_labels = |item: &Sort| has_labels(&item.expr, schema);
             if params.distinct && params.order_by.iter().any(is_by_labels) {
-                let what = "DISTINCT with ORDER BY of an enum in an aggregate";
-                return Err(Error::unsupported(what).into());
+                // Others than those that gather do not depend on it.
+                distinct_keys::check(&params.order_by, &params.args)?;
+                params.order_by.clear();
+                return Ok(Transformed::yes(Expr::AggregateFunction(function)));
             }
             // With DISTINCT, the planner takes no other order than that of the argument itself.
-            let is_changed = !params.distinct && by_key(&mut params.order_by, schema);
+            let is_changed =
+                !params.distinct && by_key(&mut params.order_by, Key::of_order, schema);
             Transformed::new_transformed(Expr::AggregateFunction(function), is_changed)
         }
         Expr::ScalarFunction(call) => of_call(call, schema)?,

@@ -22,7 +22,7 @@ use super::resume::{ResumedRun, resumed_run};
 use super::row_order::in_no_order;
 use super::training_query::training_query;
 use super::values::json_options;
-use crate::access::own;
+use crate::access::HeldRole;
 use crate::catalog::pins::Pins;
 use crate::checkpoints::EarlierRun;
 use crate::distributed::TrainingFigures;
@@ -101,13 +101,9 @@ pub(crate) async fn bind_create_model(
             definition: described,
             ..entry.as_ref().clone()
         },
-        None => {
-            let mut entry = CatalogEntry::new(&schema, &name, described);
-            own(session, &mut entry);
-            entry
-        }
+        None => CatalogEntry::new(&schema, &name, described),
     };
-    let scope = FitScope::new(Arc::default(), state, text);
+    let scope = FitScope::new(session, Arc::default(), state, text);
     let fit = bind_fit(session, entry, definition, mode, text, scope);
     Box::pin(fit).await.map(Some)
 }
@@ -175,7 +171,7 @@ pub(crate) async fn bind_train(
         text,
         FitScope {
             in_background: train.in_background,
-            ..FitScope::new(pins, state, text)
+            ..FitScope::new(session, pins, state, text)
         },
     ))
     .await
@@ -197,7 +193,8 @@ async fn bind_resume(
     let scope = FitScope {
         in_background: train.in_background,
         earlier: Some(earlier),
-        ..FitScope::new(pins, state, &head.statement)
+        owner: head.owner,
+        ..FitScope::new(session, pins, state, &head.statement)
     };
     let bound = bind_fit(session, head.entry, head.definition, head.mode, text, scope);
     let mut fit = bound.await?;
@@ -215,16 +212,19 @@ struct FitScope {
     in_background: bool,
     /// What it goes on after.
     earlier: Option<EarlierRun>,
+    /// Whose the model is, if it is new.
+    owner: HeldRole,
 }
 
 impl FitScope {
-    fn new(pins: Arc<Pins>, state: SessionState, statement: &str) -> FitScope {
+    fn new(session: &Session, pins: Arc<Pins>, state: SessionState, statement: &str) -> FitScope {
         FitScope {
             pins,
             state,
             statement: statement.to_owned(),
             in_background: false,
             earlier: None,
+            owner: session.identity().current(),
         }
     }
 }
@@ -288,7 +288,8 @@ async fn bind_fit(
         earlier: Mutex::new(scope.earlier),
         in_no_order: in_no_order(&session.engine, &rows),
         figures: TrainingFigures::default(),
-        user: session.user(),
+        user: session.identity().current(),
+        owner: scope.owner,
         warnings,
     };
     let node = FitModelNode::new(Arc::new(task), rows.plan)?;

@@ -357,7 +357,10 @@ fn check(function: &WindowFunction, schema: &DFSchema) -> DfResult<()> {
         let offset = offset_type(size);
         let fits = match ordered.data_type() {
             DataType::Null => Some(true),
-            DataType::Date32 | DataType::Timestamp(..) => Some(offset == "interval"),
+            DataType::Date32
+            | DataType::Timestamp(..)
+            | DataType::Time64(_)
+            | DataType::Interval(_) => Some(offset == "interval"),
             whole if whole.is_integer() => Some(offset == "integer"),
             number if number.is_numeric() => Some(offset != "interval"),
             _ => None,

@@ -6,17 +6,24 @@
 use std::ops::ControlFlow;
 
 use auspex_sql::PRIVATE;
+use auspex_storage::{FILE_COLUMN, ROW_COLUMN};
 use datafusion::sql::sqlparser::ast::{
     self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, SelectItem,
     SelectItemQualifiedWildcardKind, Visitor,
 };
 
-use super::merge::case;
+use super::merge::{SOURCE_COLUMN, case};
+use super::upsert::{PLACE, TURN};
 use crate::commands::name_parts;
 
 /// The hidden name of a column of the table.
 pub(super) fn hidden(idx: usize) -> String {
     format!("{PRIVATE}{idx}")
+}
+
+/// Whether a column stands among those of a relation because the statement's own query needs it: no part of a row.
+pub(super) fn is_added(name: &str) -> bool {
+    [FILE_COLUMN, ROW_COLUMN, SOURCE_COLUMN, PLACE, TURN].contains(&name)
 }
 
 /// The hidden name of the column that tells which view does not show a row.

@@ -26,7 +26,7 @@ use super::column_rules::{
 use super::domains::note_domains;
 use super::enum_names::settle_values;
 use super::nullable_values::nullable_values;
-use super::own_casts::{is_cast_somewhere, is_untyped};
+use super::own_casts::{is_cast_somewhere, is_cast_to_other, is_untyped};
 use super::plain_rows::plain_rows;
 use super::returning::{ReturnedTable, Returning, bind_returning};
 use super::returning_relations::Others;
@@ -156,7 +156,7 @@ async fn source_rows(
     if view.is_none() {
         let places = column_places(insert, shape, relation)?;
         if let Some((rows, places)) = plain_rows(session, insert, shape, places)? {
-            return from_query(rows, shape, Some(places), false);
+            return from_query(rows, shape, Some(places), (false, None));
         }
     }
     let mut insert = insert.clone();
@@ -212,6 +212,12 @@ fn is_fixed(shape: &TableShape, column: &FieldRef, overriding: Option<Overriding
         (Some(_), Some(_)) => false,
         _ => is_computed(shape, column),
     }
+}
+
+/// Whether what a statement gives a column is ignored: it says so, and the column is numbered. A SERIAL is a default.
+fn is_ignored(shape: &TableShape, column: &FieldRef, overriding: Option<Overriding>) -> bool {
+    let identity = shape.identity_of(column);
+    overriding == Some(Overriding::User) && identity.is_some_and(|identity| !identity.is_serial())
 }
 
 /// The columns of the table as the source gives them, with defaults in those that it leaves out.
@@ -276,9 +282,9 @@ async fn plan(
             type_parameters(&mut source, shape, columns.as_deref());
             let statement = ast::Statement::Query(source);
             // The rows of COPY have the types of their file.
-            let is_checked = given.is_empty();
+            let rules = (given.is_empty(), overriding(&insert));
             let query = bind_sql_with(session, statement, state, given).await?;
-            from_query(query, shape, columns, is_checked)
+            from_query(query, shape, columns, rules)
         }
         None => {
             let places = columns
@@ -341,14 +347,15 @@ fn type_parameters(source: &mut ast::Query, shape: &TableShape, columns: Option<
     }
 }
 
-/// Puts the columns of a query into those of the table; the others are NULL.
+/// Puts the columns of a query into those of the table; the others are NULL. The rules are whether their types are looked at,
+/// and what the statement says of numbered columns.
 ///
 /// As in PostgreSQL, a query without a list of columns may fill only the first ones.
 fn from_query(
     query: BoundQuery,
     shape: &TableShape,
     columns: Option<Vec<usize>>,
-    is_checked: bool,
+    (is_checked, overriding): (bool, Option<Overriding>),
 ) -> Result<(Planned, Option<Vec<usize>>)> {
     let found = query.plan.schema().fields().len();
     let all = shape.columns().len();
@@ -359,18 +366,20 @@ fn from_query(
     let mut exprs = Vec::with_capacity(all);
     for (idx, field) in shape.columns().iter().enumerate() {
         let given = places.iter().position(|place| *place == idx);
-        if given.is_some() && shape.generated_of(field).is_some() {
+        if given.is_some() && is_fixed(shape, field, overriding) {
             return Err(generated_value(field.name(), false));
         }
         if let Some(at) = given.filter(|_| is_checked) {
             assignments::check_output(&query.plan, at, field)?;
         }
-        let expr = match given {
+        let expr = match given.filter(|_| !is_ignored(shape, field, overriding)) {
             Some(at) => Expr::Column(query.plan.schema().qualified_field(at).into()),
             None => lit(ScalarValue::try_from(field.data_type())?),
         };
         exprs.push(expr.alias(field.name()));
     }
+    let is_kept = |idx: &usize| !is_ignored(shape, &shape.columns()[*idx], overriding);
+    let places = places.into_iter().filter(is_kept).collect();
     let plan = LogicalPlanBuilder::from(query.plan.clone())
         .project(exprs)?
         .build()?;
@@ -384,7 +393,7 @@ fn from_query(
 
 /// Whether a value of VALUES is cast here, where its digits are seen, rather than by the planner, which cuts off, and makes no interval
 /// of a time of day and no such time of an interval.
-fn is_fitted(value: &ast::Expr, data_type: &DataType) -> bool {
+pub(super) fn is_fitted(value: &ast::Expr, data_type: &DataType) -> bool {
     let is_number = match data_type {
         DataType::Decimal128(_, scale) => *scale >= 0,
         DataType::Float32 => true,
@@ -398,6 +407,22 @@ fn is_fitted(value: &ast::Expr, data_type: &DataType) -> bool {
             _ => false,
         },
         _ => is_number || is_clock,
+    }
+}
+
+/// The same of a value for arrays of numbers.
+pub(super) fn is_fitted_array(value: &ast::Expr, data_type: &DataType) -> bool {
+    let DataType::List(item) = data_type else {
+        return false;
+    };
+    let is_number = match item.data_type() {
+        DataType::Decimal128(_, scale) => *scale >= 0,
+        DataType::Float32 => true,
+        number => number.is_signed_integer(),
+    };
+    match item.data_type() {
+        inner @ DataType::List(_) => is_fitted_array(value, inner),
+        _ => is_number && !matches!(value, ast::Expr::Value(_)),
     }
 }
 
@@ -467,28 +492,22 @@ fn columns_of(
 ) -> Result<Option<Vec<usize>>> {
     let mut columns = column_places(insert, shape, relation)?;
     let overriding = overriding(insert);
-    insert.partitioned = None;
     let generated = |field: &FieldRef| is_fixed(shape, field, overriding);
-    let is_ignored = |field: &FieldRef| {
-        overriding == Some(Overriding::User) && shape.identity_of(field).is_some()
-    };
     let Some(source) = &mut insert.source else {
         // DEFAULT VALUES: the first column shows how many rows.
         insert.source = Some(first_default(shape)?);
+        insert.partitioned = None;
         return Ok(Some(vec![0]));
     };
     let SetExpr::Values(values) = source.body.as_mut() else {
         let places = columns.clone().unwrap_or_default();
         let mut filled = places.iter().map(|idx| &shape.columns()[*idx]);
-        if let Some(field) = filled.find(|field| generated(field)) {
-            return Err(generated_value(field.name(), false));
-        }
-        let mut filled = places.iter().map(|idx| &shape.columns()[*idx]);
-        return match filled.any(is_ignored) {
-            true => Err(Error::unsupported("OVERRIDING USER VALUE of a query")),
-            false => Ok(columns),
+        return match filled.find(|field| generated(field)) {
+            Some(field) => Err(generated_value(field.name(), false)),
+            None => Ok(columns),
         };
     };
+    insert.partitioned = None;
     let width = values.rows.first().map_or(0, |row| row.content.len());
     let all = shape.columns().len();
     if columns.is_none() && width <= all {
@@ -508,18 +527,21 @@ fn columns_of(
         for ((expr, idx), is_cast) in row.content.iter_mut().zip(&places).zip(&are_cast) {
             let field = &shape.columns()[*idx];
             check_row_width(expr, field)?;
-            if is_default(expr) || is_ignored(field) {
+            let is_other = is_cast_to_other(expr, field);
+            if is_default(expr) || is_ignored(shape, field, overriding) {
                 *expr = default_of(shape, field)?;
             } else if generated(field) {
                 return Err(generated_value(field.name(), false));
             } else if assignments::is_checked(expr, field) {
                 *expr = assignments::marked(expr.clone(), field);
             }
-            if *is_cast && is_untyped(expr) {
+            if *is_cast && (is_other || is_untyped(expr)) {
                 *expr = cast_as_column(expr.clone(), field);
             }
             if is_fitted(expr, field.data_type()) {
                 *expr = cast_ast(expr.clone(), field.data_type());
+            } else if is_fitted_array(expr, field.data_type()) {
+                *expr = cast_as_column(expr.clone(), field);
             }
         }
     }

@@ -184,7 +184,11 @@ fn is_distinction(op: Operator) -> bool {
 fn is_read(data_type: &DataType) -> bool {
     let is_ours = matches!(
         data_type,
-        DataType::Timestamp(..) | DataType::Decimal128(..) | DataType::Boolean | DataType::List(_)
+        DataType::Timestamp(..)
+            | DataType::Decimal128(..)
+            | DataType::Boolean
+            | DataType::Interval(_)
+            | DataType::List(_)
     );
     is_ours || is_bytes(data_type)
 }

@@ -20,7 +20,7 @@ use crate::commands::name_parts;
 use crate::error::{Error, Result};
 
 /// The column that says that a row of the join has a source.
-const SOURCE_COLUMN: &str = "__auspex_source";
+pub(super) const SOURCE_COLUMN: &str = "__auspex_source";
 
 /// A WHEN clause taken apart.
 struct Clause {

@@ -38,11 +38,14 @@ pub(super) struct Merged {
 }
 
 impl Columns {
-    /// Whether a column is known to be among them.
+    /// Whether a column is known to be among them, and was not merged into another.
     fn has(&self, name: &String) -> bool {
         match self {
             Columns::Merged(merged) => merged.name == *name,
-            Columns::Of { known, .. } => known.as_ref().is_some_and(|known| known.contains(name)),
+            Columns::Of { known, merged, .. } => {
+                let is_known = known.as_ref().is_some_and(|known| known.contains(name));
+                is_known && !merged.contains(name)
+            }
         }
     }
 }
@@ -57,52 +60,92 @@ pub(super) fn merged_among(columns: &[Columns]) -> Vec<Merged> {
 }
 
 /// The columns of a FROM in PostgreSQL's order, and its joins with what they compare; `None`: it merges none, or they are
-/// not known.
+/// not known. Known are the columns of its relations, also of those in parentheses.
 pub(super) fn columns_of(from: &mut [TableWithJoins], known: Known) -> Option<Vec<Columns>> {
-    let mut known = known.into_iter();
-    let mut next = |factor: &TableFactor| relation_of(factor, known.next().flatten());
+    let mut joining = Joining {
+        known: known.into_iter(),
+        merges: false,
+    };
     let mut all = Vec::new();
-    let mut merges = false;
     for table in from {
-        let mut columns = vec![next(&table.relation)?];
-        for join in &mut table.joins {
-            let relation = next(&join.relation)?;
-            let (constraint, kept) = parts(&mut join.join_operator)?;
-            let names = match constraint {
-                JoinConstraint::Using(names) => {
-                    names.iter().map(single).collect::<Option<Vec<_>>>()?
-                }
-                JoinConstraint::Natural => common(&columns, &relation)?,
-                JoinConstraint::On(condition) => {
-                    let mut merged = merged_among(&columns);
-                    // What the new relation has, too, is ambiguous.
-                    merged.retain(|merged| !relation.has(&merged.name));
-                    Naming::of(merged).put_values(condition);
-                    columns.push(relation);
-                    continue;
-                }
-                JoinConstraint::None => {
-                    columns.push(relation);
-                    continue;
-                }
-            };
-            merges = true;
-            let is_one = columns.len() == 1;
-            let (joined, condition, is_plain) = merged(columns, relation, &names, kept)?;
-            columns = joined;
-            // The planner finds a column of one relation, and one that it has found before.
-            match is_one || is_plain {
-                true if matches!(constraint, JoinConstraint::Using(_)) => {}
-                true if !names.is_empty() => {
-                    *constraint =
-                        JoinConstraint::Using(names.iter().map(|name| object_name(name)).collect());
-                }
-                _ => *constraint = JoinConstraint::On(condition),
-            }
-        }
-        all.extend(columns);
+        all.extend(joining.columns_of_table(table)?);
     }
-    merges.then_some(all)
+    joining.merges.then_some(all)
+}
+
+/// Goes through the joins of a FROM in order.
+struct Joining {
+    known: std::vec::IntoIter<Option<Vec<String>>>,
+    /// Whether a join merged columns.
+    merges: bool,
+}
+
+impl Joining {
+    fn columns_of_table(&mut self, table: &mut TableWithJoins) -> Option<Vec<Columns>> {
+        let mut columns = self.columns_of_factor(&mut table.relation)?;
+        for join in &mut table.joins {
+            let joined = self.columns_of_factor(&mut join.relation)?;
+            columns = self.columns_of_join(columns, joined, &mut join.join_operator)?;
+        }
+        Some(columns)
+    }
+
+    fn columns_of_factor(&mut self, factor: &mut TableFactor) -> Option<Vec<Columns>> {
+        match factor {
+            TableFactor::NestedJoin {
+                table_with_joins,
+                alias: None,
+            } => self.columns_of_table(table_with_joins),
+            factor => Some(vec![relation_of(factor, self.known.next().flatten())?]),
+        }
+    }
+
+    fn columns_of_join(
+        &mut self,
+        mut left: Vec<Columns>,
+        right: Vec<Columns>,
+        operator: &mut JoinOperator,
+    ) -> Option<Vec<Columns>> {
+        let (constraint, kept) = parts(operator)?;
+        let names = match constraint {
+            JoinConstraint::Using(names) => names.iter().map(single).collect::<Option<Vec<_>>>()?,
+            JoinConstraint::Natural => common(&left, &right)?,
+            JoinConstraint::On(condition) => {
+                left.extend(right);
+                let mut merged = merged_among(&left);
+                // What two sides have is ambiguous.
+                merged.retain(|merged| holders(&left, &merged.name) == 1);
+                Naming::of(merged).put_values(condition);
+                return Some(left);
+            }
+            JoinConstraint::None => {
+                left.extend(right);
+                return Some(left);
+            }
+        };
+        self.merges = true;
+        // The planner finds a column of one relation, and one that it has found before.
+        let are_single = [left.len() == 1, right.len() == 1];
+        let joined = merged(left, right, &names, kept)?;
+        let are_found = are_single
+            .iter()
+            .zip(joined.are_plain)
+            .all(|(is_single, is_plain)| *is_single || is_plain);
+        match are_found {
+            true if matches!(constraint, JoinConstraint::Using(_)) => {}
+            true if !names.is_empty() => {
+                let names = names.iter().map(|name| object_name(name));
+                *constraint = JoinConstraint::Using(names.collect());
+            }
+            _ => *constraint = JoinConstraint::On(joined.condition),
+        }
+        Some(joined.columns)
+    }
+}
+
+/// How many of the columns of a FROM are known to have a name.
+fn holders(columns: &[Columns], name: &String) -> usize {
+    columns.iter().filter(|columns| columns.has(name)).count()
 }
 
 /// Which side of a join has a row always.
@@ -160,58 +203,63 @@ fn relation_of(factor: &TableFactor, known: Option<Vec<String>>) -> Option<Colum
 }
 
 /// The names that both sides of a natural join have, in the order of the left side.
-fn common(left: &[Columns], right: &Columns) -> Option<Vec<String>> {
-    let Columns::Of {
-        known: Some(of_right),
-        ..
-    } = right
-    else {
-        return None;
-    };
+fn common(left: &[Columns], right: &[Columns]) -> Option<Vec<String>> {
+    let right = names_of(right)?;
     let mut names: Vec<String> = Vec::new();
-    for columns in left {
-        let (own, merged) = match columns {
-            Columns::Merged(merged) => (std::slice::from_ref(&merged.name), &[][..]),
-            Columns::Of { known, merged, .. } => (known.as_deref()?, merged.as_slice()),
-        };
-        for name in own {
-            let is_new = !merged.contains(name) && !names.contains(name);
-            if is_new && of_right.contains(name) {
-                names.push(name.clone());
+    for name in names_of(left)? {
+        if right.contains(&name) && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Some(names)
+}
+
+/// The names of columns, but of those that were merged into others; `None`: not all are known.
+fn names_of(columns: &[Columns]) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for columns in columns {
+        match columns {
+            Columns::Merged(merged) => names.push(merged.name.clone()),
+            Columns::Of { known, merged, .. } => {
+                let own = known.as_ref()?.iter();
+                names.extend(own.filter(|name| !merged.contains(name)).cloned());
             }
         }
     }
     Some(names)
 }
 
-/// The columns of a join that merges some: these first, then the others of the left side, then of the right. Also what it
-/// compares, and whether a join before has merged all of them into columns of one relation.
+/// What a join makes of the columns of its sides.
+struct Joined {
+    /// The merged ones first, then the others of the left side, then of the right.
+    columns: Vec<Columns>,
+    /// What it compares.
+    condition: Expr,
+    /// Of each side: whether a join before has merged all of what is merged into columns of one relation.
+    are_plain: [bool; 2],
+}
+
 fn merged(
     mut left: Vec<Columns>,
-    right: Columns,
+    mut right: Vec<Columns>,
     names: &[String],
     kept: Kept,
-) -> Option<(Vec<Columns>, Expr, bool)> {
-    let Columns::Of {
-        relation: right,
-        known,
-        ..
-    } = right
-    else {
-        return None;
-    };
+) -> Option<Joined> {
     let mut columns = Vec::with_capacity(names.len());
     let mut equal = Vec::with_capacity(names.len());
-    let mut is_plain = true;
+    let mut are_plain = [true; 2];
     for name in names {
-        let first = taken(&mut left, name)?;
-        is_plain &= first.is_merged && !first.differs;
-        let second = column(&right, name);
-        equal.push(format!("{} = {second}", first.value));
+        let (first, second) = (taken(&mut left, name)?, taken(&mut right, name)?);
+        for (is_plain, side) in are_plain.iter_mut().zip([&first, &second]) {
+            *is_plain &= side.is_merged && !side.differs;
+        }
+        equal.push(format!("{} = {}", first.value, second.value));
         let value = match kept {
             Kept::Left => first.value,
-            Kept::Right => second,
-            Kept::Both => parse_expr(&format!("coalesce({}, {second})", first.value)).ok()?,
+            Kept::Right => second.value,
+            Kept::Both => {
+                parse_expr(&format!("coalesce({}, {})", first.value, second.value)).ok()?
+            }
         };
         columns.push(Columns::Merged(Merged {
             name: name.clone(),
@@ -220,31 +268,31 @@ fn merged(
         }));
     }
     columns.extend(left);
-    columns.push(Columns::Of {
-        relation: right,
-        known,
-        merged: names.to_vec(),
-    });
+    columns.extend(right);
     let condition = match equal.is_empty() {
         true => "true".to_owned(),
         false => equal.join(" AND "),
     };
-    Some((columns, parse_expr(&condition).ok()?, is_plain))
+    Some(Joined {
+        columns,
+        condition: parse_expr(&condition).ok()?,
+        are_plain,
+    })
 }
 
-/// A column of the left side of a join.
+/// A column of one side of a join.
 struct Taken {
     value: Expr,
     is_merged: bool,
     differs: bool,
 }
 
-/// Takes a column out of those of the left side.
-fn taken(left: &mut Vec<Columns>, name: &str) -> Option<Taken> {
+/// Takes a column out of those of a side.
+fn taken(side: &mut Vec<Columns>, name: &str) -> Option<Taken> {
     let is_it =
         |columns: &Columns| matches!(columns, Columns::Merged(merged) if merged.name == name);
-    if let Some(place) = left.iter().position(is_it) {
-        return match left.remove(place) {
+    if let Some(place) = side.iter().position(is_it) {
+        return match side.remove(place) {
             Columns::Merged(merged) => Some(Taken {
                 value: *merged.value,
                 is_merged: true,
@@ -253,7 +301,7 @@ fn taken(left: &mut Vec<Columns>, name: &str) -> Option<Taken> {
             Columns::Of { .. } => None,
         };
     }
-    let mut holders = left.iter_mut().filter_map(|columns| match columns {
+    let mut holders = side.iter_mut().filter_map(|columns| match columns {
         Columns::Of {
             relation,
             known,

@@ -5,10 +5,12 @@
 
 mod arguments;
 mod assigned_parts;
+mod assigned_rows;
 mod assignments;
 mod bags;
 mod branch_types;
 mod cast_arguments;
+mod cast_parameters;
 mod change;
 mod change_reads;
 mod change_through_view;
@@ -21,11 +23,15 @@ mod create_model;
 mod declared_types;
 mod dependent;
 mod derived_names;
+mod distinct_keys;
 mod domains;
 mod enum_names;
+mod excluded_numbers;
+mod excluded_rows;
 mod file_functions;
 mod findings;
 mod folder_names;
+mod frame_keys;
 mod frame_sizes;
 mod functions;
 mod given_tables;
@@ -70,11 +76,12 @@ mod refused_casts;
 mod relation_columns;
 mod repeat_version;
 mod resume;
+mod returned;
+mod returned_queries;
 mod returning;
 mod returning_relations;
 mod rounded_numbers;
 mod row_order;
-mod scalar_answers;
 mod sequences;
 mod simple_view;
 mod single_rows;
@@ -87,6 +94,7 @@ mod typed_values;
 mod uncompared;
 mod unqualified_names;
 mod unread_queries;
+mod untyped_texts;
 mod upsert;
 mod upsert_through_view;
 mod using_columns;
@@ -112,7 +120,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast;
 
-use crate::catalog::table_relations;
+use crate::catalog::table_relations::{self, TableLogs};
 use crate::change_in_with::refuse_changes_in_with;
 use crate::error::{Error, Result};
 use crate::optimize::{DivideScans, with_partitions};
@@ -150,7 +158,8 @@ pub(crate) use output_names::check_output_names;
 pub(crate) use plain_literals::plain_value;
 pub(crate) use plan_limits::too_complex;
 pub(crate) use predict_udf::{PredictShape, PredictUdf};
-pub(crate) use returning::{Returned, ReturnedTable, Returning, bind_returning};
+pub(crate) use returned::Returned;
+pub(crate) use returning::{ReturnedTable, Returning, bind_returning};
 pub(crate) use returning_relations::returned_items;
 pub(crate) use sequences::{
     SERIAL, default_of_sequences, known_sequence_of_column, sequence_of_column,
@@ -194,10 +203,47 @@ pub(crate) async fn bind_sql_with(
 
 async fn bind(
     session: &Arc<Session>,
+    statement: ast::Statement,
+    state: SessionState,
+    given: GivenTables,
+) -> Result<BoundQuery> {
+    let unsettled = bind_unsettled(session, statement, state, given).await?;
+    unsettled.settled(session).await
+}
+
+/// A statement that is planned, whose values mean yet what they mean to the planner.
+struct Unsettled {
+    plan: LogicalPlan,
+    names: OutputNames,
+    is_query: bool,
+    state: SessionState,
+    findings: Findings,
+    logs: TableLogs,
+}
+
+impl Unsettled {
+    /// The plan with the meaning that PostgreSQL gives it.
+    async fn settled(self, session: &Arc<Session>) -> Result<BoundQuery> {
+        let plan = settled(self.plan, self.is_query, &self.state)?;
+        Box::pin(table_relations::read_for(session, &plan, self.logs)).await;
+        let names = self.names.among(plan.schema().fields().len());
+        Ok(BoundQuery {
+            plan,
+            state: Arc::new(self.state),
+            findings: self.findings,
+            names,
+            origins: Vec::new(),
+        })
+    }
+}
+
+/// Names become values, and nothing else yet: for whoever has the plan read something else.
+async fn bind_unsettled(
+    session: &Arc<Session>,
     mut statement: ast::Statement,
     state: SessionState,
     mut given: GivenTables,
-) -> Result<BoundQuery> {
+) -> Result<Unsettled> {
     plan_limits::check_text(&statement)?;
     refuse_changes_in_with(&statement)?;
     sequences::settle(session, &mut statement).await?;
@@ -214,16 +260,13 @@ async fn bind(
     if query_meaning::dialect(session) != Dialect::GoogleSql {
         outer_aggregates::refuse(&plan)?;
     }
-    let is_query = matches!(statement, ast::Statement::Query(_));
-    let plan = settled(plan, is_query, &state)?;
-    Box::pin(table_relations::read_for(session, &plan, logs)).await;
-    let names = names.among(plan.schema().fields().len());
-    Ok(BoundQuery {
+    Ok(Unsettled {
         plan,
-        state: Arc::new(state),
-        findings,
         names,
-        origins: Vec::new(),
+        is_query: matches!(statement, ast::Statement::Query(_)),
+        state,
+        findings,
+        logs,
     })
 }
 
@@ -285,7 +328,7 @@ async fn planned(
             Err(error) if folder_names::adopt(statement, &error) => {}
             Err(error) if table_functions::adopt_alias(statement, &error) => {}
             Err(error) if table_functions::adopt_scalar(statement, &error, state) => {}
-            Err(error) if whole_rows::adopt(statement, &error, planner).await => {}
+            Err(error) if whole_rows::adopt(session, statement, &error, planner).await => {}
             Err(error) if ordered_positions::adopt(statement, &error, REPEATED) => {}
             Err(error) if implied_names::adopt(statement, &error) => {}
             Err(error) if grouped_keys::adopt(session, statement, &error).await => {}
@@ -318,12 +361,13 @@ fn settled(plan: LogicalPlan, is_query: bool, state: &SessionState) -> Result<Lo
     let plan = branch_types::settled(plan)?;
     let plan = single_rows::looked_up(bags::counted(plan)?, state)?;
     uncompared::refuse(&plan)?;
+    untyped_texts::refuse(&plan)?;
     frame_sizes::refuse(&plan)?;
     if is_query {
         refused_casts::refuse(&plan)?;
     }
     let plan = value_lookups::keyed(plan)?;
-    let plan = dependent::joined(plan, state)?;
+    let plan = frame_keys::keyed(dependent::joined(plan, state)?)?;
     Ok(value_groups::grouped(value_order::ordered(plan)?)?)
 }
 

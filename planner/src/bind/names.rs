@@ -48,7 +48,7 @@ pub(super) fn is_wildcard(item: &SelectItem) -> bool {
 
 /// A name for each output column that has none of its own. How many columns wildcards stand for is known only when the
 /// query is planned.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct OutputNames {
     /// Of the columns before the first wildcard.
     first: Vec<Option<String>>,

@@ -152,11 +152,21 @@ fn computes(op: Operator) -> bool {
     matches!(op, O::Plus | O::Minus | O::Multiply | O::Divide | O::Modulo)
 }
 
+/// The type of an array's elements, or of a value that is none.
+fn element(data_type: &DataType) -> &DataType {
+    match data_type {
+        DataType::List(item) => element(item.data_type()),
+        value => value,
+    }
+}
+
 fn of_cast(operand: &Expr, to: &DataType, part: Kind, schema: &DFSchema) -> Kind {
-    let may_be_planned =
-        |found: DataType| found.is_integer() || found.is_decimal() || found.is_null();
+    let may_be_planned = |found: DataType| {
+        let found = element(&found);
+        found.is_integer() || found.is_decimal() || found.is_null()
+    };
     match Kind::of_type(to) {
-        Kind::Double if to.is_floating() && !part.is_double() => {
+        Kind::Double if element(to).is_floating() && !part.is_double() => {
             match operand.get_type(schema).is_ok_and(may_be_planned) {
                 true => Kind::Cast,
                 false => Kind::Double,

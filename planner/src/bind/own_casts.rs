@@ -99,14 +99,27 @@ fn is_of(written: &Written, data_type: &DataType) -> bool {
     }
 }
 
-/// Whether a value of a column that Arrow has texts for is cast to the column's type in some row: the planner takes no others
-/// beside it.
+/// Whether a value of a column that Arrow has texts for is cast in some row to the column's type, or to another that Arrow has texts
+/// for: the planner takes no others beside it.
 pub(super) fn is_cast_somewhere(rows: &[Parens<Vec<Expr>>], at: usize, column: &Field) -> bool {
     let is_cast = |row: &Parens<Vec<Expr>>| {
         let cell = row.content.get(at).map(within_casts);
-        cell.is_some_and(|(_, casts)| casts.first().is_some_and(|cast| is_own(cast, column)))
+        let cast = cell.and_then(|(_, casts)| casts.first().copied());
+        cast.is_some_and(|cast| is_own(cast, column) || is_marked(cast))
     };
     !marks_of(column).is_empty() && rows.iter().any(is_cast)
+}
+
+/// Whether a value is cast to another type than a column's that Arrow has texts for.
+pub(super) fn is_cast_to_other(value: &Expr, column: &Field) -> bool {
+    let (_, casts) = within_casts(value);
+    let cast = casts.first();
+    cast.is_some_and(|cast| is_marked(cast) && !is_own(cast, column))
+}
+
+/// Whether Arrow has texts for the values of a written type, which are marked.
+fn is_marked(written: &Written) -> bool {
+    matches!(written, Written::JSON | Written::JSONB | Written::Uuid)
 }
 
 /// Whether a value has no type of its own: a parameter, a text or NULL.
@@ -138,6 +151,45 @@ pub(super) fn is_numeric(written: &Written) -> bool {
             | Written::Decimal(ExactNumberInfo::None)
             | Written::Dec(ExactNumberInfo::None)
     )
+}
+
+/// Whether the values of a written type are numbers whose digits are all kept.
+pub(super) fn is_exact(written: &Written) -> bool {
+    let is_decimal = matches!(
+        written,
+        Written::Numeric(_) | Written::Decimal(_) | Written::Dec(_)
+    );
+    is_decimal || whole(written).is_some()
+}
+
+/// Whether a written type is PostgreSQL's own, or an array of such, so that no catalog says what it is.
+pub(super) fn is_built_in(written: &Written) -> bool {
+    match written {
+        Written::Array(ArrayElemTypeDef::SquareBracket(element, _)) => is_built_in(element),
+        Written::Boolean
+        | Written::Bool
+        | Written::Text
+        | Written::Varchar(_)
+        | Written::CharacterVarying(_)
+        | Written::CharVarying(_)
+        | Written::Char(_)
+        | Written::Character(_)
+        | Written::Real
+        | Written::Float4
+        | Written::DoublePrecision
+        | Written::Float8
+        | Written::Float(ExactNumberInfo::None)
+        | Written::Double(ExactNumberInfo::None)
+        | Written::Bytea
+        | Written::Date
+        | Written::Time(..)
+        | Written::Timestamp(..)
+        | Written::Interval { .. }
+        | Written::JSON
+        | Written::JSONB
+        | Written::Uuid => true,
+        written => is_exact(written),
+    }
 }
 
 #[cfg(test)]
@@ -201,5 +253,27 @@ mod tests {
         }
         let json = Field::new("x", DataType::Utf8, true).with_metadata(JsonKind::Json.marks());
         assert!(!own("'1'::jsonb", &json) && !own("'1'::text", &json));
+    }
+
+    #[test]
+    fn types_of_the_catalog_are_not_built_in() {
+        let innermost = |cast: &str| {
+            let expr = parse_expr(cast).unwrap();
+            let (_, casts) = within_casts(&expr);
+            (is_exact(casts[0]), is_built_in(casts[0]))
+        };
+        for (cast, expected) in [
+            ("$1::smallint", (true, true)),
+            ("$1::numeric(5, 2)", (true, true)),
+            ("$1::float8", (false, true)),
+            ("$1::varchar(3)", (false, true)),
+            ("$1::timestamptz(3)", (false, true)),
+            ("$1::jsonb[]", (false, true)),
+            ("$1::mood", (false, false)),
+            ("$1::regclass", (false, false)),
+            ("$1::mood[]", (false, false)),
+        ] {
+            assert_eq!(innermost(cast), expected, "{cast}");
+        }
     }
 }

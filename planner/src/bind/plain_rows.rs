@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use auspex_storage::TableShape;
-use datafusion::arrow::datatypes::{Field, FieldRef};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::arrow::datatypes::FieldRef;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast;
 
+use super::cast_parameters::{Places, SortedCells};
 use super::column_rules::{is_computed, is_default};
-use super::plain_cells::{CellColumn, given_type};
+use super::plain_cells::{CellColumn, PlainCell};
 use super::written_rows::{WrittenColumn, WrittenRows, written_rows};
 use super::{BoundQuery, Findings};
 use crate::error::Result;
@@ -46,9 +48,7 @@ pub(super) fn plain_rows(
         return Ok(None);
     }
     let state = session.state(None);
-    let zone = state.config().options().execution.time_zone.clone();
-    let zone = zone.as_deref().unwrap_or("UTC");
-    let Some(plan) = read(&written, &given, &columns, zone) else {
+    let Some(plan) = read(&written, &given, &columns, &state) else {
         return Ok(None);
     };
     let query = BoundQuery {
@@ -72,27 +72,36 @@ fn read(
     written: &WrittenRows<'_>,
     given: &[&WrittenColumn<'_>],
     columns: &[&FieldRef],
-    zone: &str,
+    state: &SessionState,
 ) -> Option<LogicalPlan> {
-    let mut read = Vec::with_capacity(columns.len());
-    for (idx, (given, column)) in given.iter().zip(columns).enumerate() {
+    let zone = state.config().options().execution.time_zone.as_deref();
+    let zone = zone.unwrap_or("UTC");
+    let (mut read, mut places) = (Vec::new(), Vec::with_capacity(columns.len()));
+    for (given, column) in given.iter().zip(columns) {
         let rows = written.rows.iter();
         let cells: Vec<&ast::Expr> = rows
             .filter_map(|row| row.content.get(given.place))
             .collect();
         let read_cells = CellColumn::new(column, &given.casts, zone, cells.iter().copied());
-        let cells = cells.iter().map(|cell| read_cells.plain_cell(cell));
-        let cells = cells.collect::<Option<Vec<GivenCell>>>()?;
-        let data_type = given_type(&cells, column)?;
-        // Texts are read as json, uuids and labels where they are assigned.
-        let field = Field::new(format!("column{}", idx + 1), data_type, true);
-        read.push((field, cells));
+        let cells = cells.into_iter().map(|cell| read_cells.plain_cell(cell));
+        let cells = cells.collect::<Option<Vec<PlainCell<'_>>>>()?;
+        places.push(SortedCells::new(column, cells)?.give(state, &mut read)?);
     }
     if !has_one_type_each(read.iter().flat_map(|(_, cells)| cells)) {
         return None;
     }
     // What cannot be put together is the planner's.
-    GivenRowsNode::plan(read).ok()
+    let rows = GivenRowsNode::plan(read).ok()?;
+    if places.iter().all(Places::are_own) {
+        return Some(rows);
+    }
+    let values = places.iter().enumerate().map(|(idx, places)| {
+        let values = places.values(state, rows.schema())?;
+        Some(values.alias(format!("column{}", idx + 1)))
+    });
+    let values = values.collect::<Option<Vec<Expr>>>()?;
+    let rows = LogicalPlanBuilder::from(rows).project(values).ok()?;
+    rows.build().ok()
 }
 
 /// Whether each parameter is of one type wherever it stands.
@@ -111,7 +120,8 @@ fn has_one_type_each<'a>(cells: impl Iterator<Item = &'a GivenCell>) -> bool {
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::array::{Array as _, RecordBatch};
-    use datafusion::arrow::datatypes::DataType;
+    use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
+    use datafusion::prelude::{SessionConfig, SessionContext};
     use datafusion::sql::sqlparser::ast::Statement;
     use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
     use datafusion::sql::sqlparser::parser::Parser;
@@ -126,15 +136,29 @@ mod tests {
         }
     }
 
-    fn plan(source: &str) -> Option<LogicalPlan> {
+    /// What the planner reads casts with.
+    fn state() -> SessionState {
+        let mut config = SessionConfig::new();
+        config.options_mut().sql_parser.map_string_types_to_utf8view = false;
+        let mut context = SessionContext::new_with_config(config);
+        crate::functions::install(&mut context).unwrap();
+        context.state()
+    }
+
+    fn plan_for(source: &str, columns: &[DataType]) -> Option<LogicalPlan> {
         let insert = insert(&format!("INSERT INTO t {source}"));
-        let columns = [DataType::Int64, DataType::Utf8];
+        let columns = columns.iter().cloned();
         let columns = columns.map(|data_type| Arc::new(Field::new("x", data_type, true)));
+        let columns: Vec<FieldRef> = columns.collect();
         let columns: Vec<&FieldRef> = columns.iter().collect();
         let written = written_rows(&insert)?;
         let given: Vec<&WrittenColumn<'_>> = written.columns.iter().collect();
         assert_eq!(given.len(), columns.len(), "{source}");
-        read(&written, &given, &columns, "UTC")
+        read(&written, &given, &columns, &state())
+    }
+
+    fn plan(source: &str) -> Option<LogicalPlan> {
+        plan_for(source, &[DataType::Int64, DataType::Utf8])
     }
 
     fn batch(source: &str) -> Option<RecordBatch> {
@@ -172,12 +196,56 @@ mod tests {
     }
 
     #[test]
+    fn parameters_that_are_cast_stand_in_columns_of_their_types() {
+        let numeric = DataType::Decimal128(8, 2);
+        let moment = DataType::Timestamp(TimeUnit::Microsecond, None);
+        for (source, column, types) in [
+            (
+                "VALUES ($1::float8), ($2::float8)",
+                &numeric,
+                &[DataType::Float64][..],
+            ),
+            (
+                "VALUES ($1::float8), (1.5), ($2::smallint), ($3::numeric), ($4)",
+                &numeric,
+                &[
+                    numeric.clone(),
+                    DataType::Float64,
+                    DataType::Int16,
+                    DataType::Decimal128(38, 10),
+                ],
+            ),
+            ("VALUES ($1::bigint)", &DataType::Int32, &[DataType::Int64]),
+            ("VALUES ($1::date)", &moment, &[DataType::Date32]),
+            (
+                "VALUES ($1::boolean), (NULL)",
+                &DataType::Utf8,
+                &[DataType::Utf8, DataType::Boolean],
+            ),
+            (
+                "SELECT a::numeric(8, 2) FROM (VALUES ($1::float8, 0), ($2, 1)) AS v (a, n) ORDER BY n",
+                &numeric,
+                &[DataType::Float64],
+            ),
+        ] {
+            let plan = plan_for(source, std::slice::from_ref(column)).unwrap();
+            assert_eq!(plan.schema().field(0).data_type(), column, "{source}");
+            let inputs = plan.inputs();
+            let given = inputs[0].schema().fields().iter();
+            let given: Vec<DataType> = given.map(|field| field.data_type().clone()).collect();
+            assert_eq!(given, types, "{source}");
+        }
+    }
+
+    #[test]
     fn other_rows_are_planned() {
         for source in [
             "VALUES (1, 'a'), (2, upper('b'))",
             "VALUES (1, 'a'), (2, DEFAULT)",
             "VALUES (1, 'a'), ($1, 'b'), (3, $1)",
             "VALUES (1, 'a'), ($1::text, 'b')",
+            "VALUES (1, 'a'), ($1::boolean, 'b')",
+            "VALUES ($1::smallint, 'a'), ($1::integer, 'b')",
             // Its type is that of a text, whatever is cast later.
             "SELECT a::int, b::text FROM (VALUES ($1, 'x', 0), (NULL, $2, 1)) AS v (a, b, n) ORDER BY n",
         ] {

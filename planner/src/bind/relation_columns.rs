@@ -30,6 +30,21 @@ pub(super) fn relations(from: &[TableWithJoins]) -> impl Iterator<Item = &TableF
     })
 }
 
+/// The relations of a FROM in order, also those in parentheses that have no name of their own.
+pub(super) fn all_relations(from: &[TableWithJoins]) -> Vec<&TableFactor> {
+    let mut all = Vec::new();
+    for factor in relations(from) {
+        match factor {
+            TableFactor::NestedJoin {
+                table_with_joins,
+                alias: None,
+            } => all.extend(all_relations(std::slice::from_ref(table_with_joins))),
+            factor => all.push(factor),
+        }
+    }
+    all
+}
+
 /// The alias of a relation.
 pub(super) fn alias_of(relation: &TableFactor) -> Option<&TableAlias> {
     match relation {
@@ -78,6 +93,11 @@ impl RelationColumns {
         state: &SessionState,
     ) -> Option<Vec<String>> {
         self.among(relation, self.ctes.len(), state).await
+    }
+
+    /// Whether a relation is a query of WITH.
+    pub(super) fn is_of_with(&self, relation: &TableFactor) -> bool {
+        self.place(relation, self.ctes.len()).is_some()
     }
 
     /// The place of the query of WITH that a relation means, where the first `n_known` of them are known: a query knows

@@ -56,10 +56,9 @@ pub(super) async fn resumed_run(session: &Session, train: &Train) -> Result<Resu
     match &existing {
         Some(entry) => head.entry = entry.as_ref().clone(),
         None => {
-            session.access().check_owner(&head.entry)?;
-            session
-                .access()
-                .check_schema(&head.entry.schema, "CREATE MODEL")?;
+            let access = session.access();
+            access.check_owner(&head.owner.own(access.state(), &head.entry)?)?;
+            access.check_schema(&head.entry.schema, "CREATE MODEL")?;
         }
     }
     let name = display_name(&head.entry);

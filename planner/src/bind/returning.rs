@@ -1,58 +1,48 @@
-//! `RETURNING`: expressions over the rows that a statement changes.
+//! `RETURNING`: what a statement tells of the rows that it changes.
 //!
-//! In: the select list, the table, the other relations and the parameters of the statement; out: physical expressions that are
-//! evaluated on each batch of changed rows while it is on its way to the table, so that a failure of theirs fails the statement.
-//! What they gave is kept until the rows are committed, and accounted in the statement's memory.
+//! In: the select list, the table, the other relations and the parameters of the statement; out: physical expressions over
+//! batches of changed rows, or, where the list has queries, a query over all of them (`returned_queries`). `returned` gives
+//! them the rows.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use auspex_storage::{CHANGE_COLUMNS, RowAction, TableShape};
-use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, RecordBatch};
-use datafusion::arrow::compute::filter_record_batch;
-use datafusion::arrow::compute::kernels::zip::zip;
-use datafusion::arrow::datatypes::{DataType, FieldRef, Int32Type, Int64Type, Schema, SchemaRef};
+use auspex_storage::TableShape;
+use datafusion::arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ParamValues, ScalarValue, TableReference};
 use datafusion::datasource::empty::EmptyTable;
-use datafusion::error::{DataFusionError, Result as DfResult};
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use datafusion::execution::{SendableRecordBatchStream, SessionState};
+use datafusion::error::Result as DfResult;
+use datafusion::execution::SessionState;
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, Projection};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_plan::memory::MemoryStream;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::sqlparser::ast::{self, Ident, SelectItem, SetExpr};
-use futures::StreamExt as _;
 
 use super::change::table_factor;
 use super::declared_types::{declared_columns, marked_schema};
+use super::returned::Made;
+use super::returned_queries::{RowsQuery, have_queries, in_order, named_columns, over_rows};
 use super::returning_relations::{Others, column_of};
-use super::scalar_answers::{answered, queries_of};
 use super::view_target::{ViewTarget, inlined};
-use super::{GivenTables, bind_sql_with};
+use super::{GivenTables, Unsettled, bind_unsettled};
 use crate::commands::folded;
-use crate::engine::lock;
 use crate::error::{Error, Result};
 use crate::session::Session;
-use crate::statement_clock::with_statement_time;
+use crate::statement_clock::{timed, with_statement_time};
 use crate::streams::renamed;
 
-/// Memory of the address of a row that was changed.
-const ADDRESS_BYTES: usize = 32;
-
-/// The expressions of a `RETURNING`.
+/// The select list of a `RETURNING`.
 #[derive(Debug)]
 pub(crate) struct Returning {
-    /// They as a projection, whose columns are numbered.
+    /// It over rows that come later.
     rows: LogicalPlan,
+    form: Form,
     has_parameters: bool,
-    /// What they are about: the columns of the table, then those of other relations.
-    input: DFSchemaRef,
     state: Arc<SessionState>,
     /// Of what they give, under PostgreSQL's names.
     schema: SchemaRef,
@@ -60,6 +50,16 @@ pub(crate) struct Returning {
     columns: SchemaRef,
     /// The columns of other relations, which the statement's query gives behind its own; `None`: what a MERGE does.
     more: Vec<Option<ast::Expr>>,
+}
+
+/// What the plan of a `RETURNING` is.
+#[derive(Debug)]
+enum Form {
+    /// A projection with numbered columns; what its expressions are about: the columns of the table, then those of other
+    /// relations.
+    Expressions(DFSchemaRef),
+    /// A query, which has a column more than it returns.
+    Query,
 }
 
 /// The table that a `RETURNING` is about.
@@ -106,11 +106,26 @@ pub(crate) async fn bind_returning(
     };
     select.from = others.around(target);
     let statement = ast::Statement::Query(query);
-    let bound = bind_sql_with(session, statement, session.state(None), given).await?;
-    let LogicalPlan::Projection(projection) = &bound.plan else {
+    let unsettled = bind_unsettled(session, statement, session.state(None), given);
+    let unsettled = Box::pin(unsettled).await?;
+    let selected = selected(&unsettled.plan, table, is_alone)?;
+    let returning = match has_queries(selected, table)? {
+        true => Box::pin(of_query(session, unsettled, table, is_alone)).await?,
+        false => Box::pin(of_expressions(session, unsettled, table, is_alone)).await?,
+    };
+    Ok(Arc::new(returning))
+}
+
+/// The select list as it is planned: a projection of the rows of the statement's relations.
+fn selected<'a>(
+    plan: &'a LogicalPlan,
+    table: ReturnedTable<'_>,
+    is_alone: bool,
+) -> Result<&'a Projection> {
+    let LogicalPlan::Projection(selected) = plan else {
         return Err(not_of_a_row());
     };
-    let is_row = match projection.input.as_ref() {
+    let is_of_rows = match selected.input.as_ref() {
         LogicalPlan::SubqueryAlias(alias) => {
             table.view.is_some() || matches!(alias.input.as_ref(), LogicalPlan::TableScan(_))
         }
@@ -118,17 +133,36 @@ pub(crate) async fn bind_returning(
         LogicalPlan::Join(_) => !is_alone,
         _ => false,
     };
-    if !is_row {
-        return Err(not_of_a_row());
+    match is_of_rows {
+        true => Ok(selected),
+        false => Err(not_of_a_row()),
     }
-    let through = table.view.map(|_| table.shape);
-    let (input, more) = input_of(projection, &folded(alias), through)?;
+}
+
+/// Whether a select list, or a column of the view that it names, has queries.
+fn has_queries(selected: &Projection, table: ReturnedTable<'_>) -> Result<bool> {
+    if have_queries(&selected.expr)? || table.view.is_none() {
+        return Ok(have_queries(&selected.expr)?);
+    }
+    let exprs = through_view(selected, &folded(table.alias))?;
+    Ok(have_queries(&exprs)?)
+}
+
+/// A select list of expressions.
+async fn of_expressions(
+    session: &Arc<Session>,
+    unsettled: Unsettled,
+    table: ReturnedTable<'_>,
+    is_alone: bool,
+) -> Result<Returning> {
+    let alias = folded(table.alias);
+    let bound = unsettled.settled(session).await?;
+    let projection = selected(&bound.plan, table, is_alone)?;
+    let (input, more) = input_of(projection, &alias, table.view.map(|_| table.shape))?;
     let exprs = match table.view {
-        Some(_) => through_view(projection, &folded(alias))?,
+        Some(_) => through_view(projection, &alias)?,
         None => projection.expr.clone(),
     };
-    let nullable = input.fields().iter();
-    let nullable = nullable.map(|field| field.as_ref().clone().with_nullable(true));
     let rows = rows_of(&exprs, &input)?;
     let told = renamed(bound.plan.schema().inner(), &bound.names);
     let declared = declared_columns(&bound.plan, Some(table.shape));
@@ -136,18 +170,63 @@ pub(crate) async fn bind_returning(
         has_parameters: !rows.get_parameter_names()?.is_empty(),
         rows,
         schema: marked_schema(&told, &declared),
-        columns: Arc::new(Schema::new(nullable.collect::<Vec<_>>())),
-        input,
+        columns: nullable(input.as_arrow()),
+        form: Form::Expressions(input),
         state: bound.state,
         more,
     };
     // What cannot be computed is an error before anything is done.
-    for expr in exprs_of(&returning.rows) {
-        if queries_of(expr)?.is_empty() && !returning.has_parameters {
-            returning.physical(session, expr.clone())?;
-        }
+    if !returning.has_parameters {
+        returning.made(session, &[])?;
     }
-    Ok(Arc::new(returning))
+    Ok(returning)
+}
+
+/// A select list with queries.
+async fn of_query(
+    session: &Arc<Session>,
+    mut unsettled: Unsettled,
+    table: ReturnedTable<'_>,
+    is_alone: bool,
+) -> Result<Returning> {
+    let alias = folded(table.alias);
+    let projection = selected(&unsettled.plan, table, is_alone)?;
+    let (input, more) = input_of(projection, &alias, table.view.map(|_| table.shape))?;
+    let view = table
+        .view
+        .map(|_| relation_of(&projection.input, &alias).ok_or_else(not_of_a_row));
+    let n_returned = projection.expr.len();
+    let names = unsettled.names.clone().among(n_returned);
+    let declared = declared_columns(&unsettled.plan, Some(table.shape));
+    unsettled.plan = over_rows(projection, &input, (&alias, view.transpose()?))?;
+    let bound = unsettled.settled(session).await?;
+    let told = renamed(bound.plan.schema().inner(), &names);
+    let told = told.fields().iter().take(n_returned).cloned();
+    let told = Schema::new(told.collect::<Vec<_>>());
+    let rows = in_order(bound.plan)?;
+    let returning = Returning {
+        has_parameters: !rows.get_parameter_names()?.is_empty(),
+        rows,
+        schema: nullable(&marked_schema(&told, &declared)),
+        columns: nullable(input.as_arrow()),
+        form: Form::Query,
+        state: bound.state,
+        more,
+    };
+    // What cannot be planned is an error before anything is done.
+    if !returning.has_parameters
+        && let (Made::By(query), _) = returning.made(session, &[])?
+    {
+        query.check().await?;
+    }
+    Ok(returning)
+}
+
+/// The same columns, in which there may be NULLs.
+fn nullable(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter();
+    let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// Expressions over rows as a projection of them.
@@ -220,7 +299,7 @@ fn input_of(
     table: &str,
     through: Option<&TableShape>,
 ) -> Result<(DFSchemaRef, Vec<Option<ast::Expr>>)> {
-    let named: HashSet<_> = projection.expr.iter().flat_map(Expr::column_refs).collect();
+    let named = named_columns(&projection.expr)?;
     let mut fields: Vec<(Option<TableReference>, FieldRef)> = Vec::new();
     let mut others = Vec::new();
     let mut more = Vec::new();
@@ -261,15 +340,20 @@ impl Returning {
         Ok(self.with_values(&nulls)?.1)
     }
 
-    /// The expressions as a projection, which has their parameters.
+    /// The plan of the select list, which has its parameters and what its queries read.
     pub(crate) fn rows(&self) -> &LogicalPlan {
         &self.rows
     }
 
-    /// The expressions with values of their parameters, and the columns of what they give.
-    fn with_values(&self, values: &[ScalarValue]) -> DfResult<(Vec<Expr>, SchemaRef)> {
+    /// Whether it is a query, which is asked when all rows are there.
+    pub(crate) fn is_query(&self) -> bool {
+        matches!(self.form, Form::Query)
+    }
+
+    /// The plan with values of its parameters, and the columns of what it gives.
+    fn with_values(&self, values: &[ScalarValue]) -> DfResult<(LogicalPlan, SchemaRef)> {
         if !self.has_parameters {
-            return Ok((exprs_of(&self.rows).to_vec(), Arc::clone(&self.schema)));
+            return Ok((self.rows.clone(), Arc::clone(&self.schema)));
         }
         let values = values.iter().cloned();
         let values = values.map(|value| ScalarAndMetadata::new(value, None));
@@ -283,12 +367,27 @@ impl Returning {
                 .with_nullable(true)
         });
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        Ok((exprs_of(&rows).to_vec(), schema))
+        Ok((rows, schema))
     }
 
     /// What plans it, which may be another state of the same settings.
     pub(crate) fn state_mut(&mut self) -> &mut Arc<SessionState> {
         &mut self.state
+    }
+
+    /// What its rows are kept in.
+    pub(super) fn memory_pool(&self) -> Arc<dyn MemoryPool> {
+        Arc::clone(&self.state.runtime_env().memory_pool)
+    }
+
+    /// The columns of the rows that it is given: those of the table, then others.
+    pub(super) fn columns(&self) -> &SchemaRef {
+        &self.columns
+    }
+
+    /// How many of these are not of the table.
+    pub(super) fn n_more(&self) -> usize {
+        self.more.len()
     }
 
     /// What the statement's query must give behind its own columns, where `action` tells what becomes of a row.
@@ -298,237 +397,51 @@ impl Returning {
             .collect()
     }
 
-    /// The queries whose values are returned.
-    pub(crate) fn queries(&self) -> Result<Vec<Arc<LogicalPlan>>> {
-        let queries = exprs_of(&self.rows).iter().map(queries_of);
-        let queries = queries.collect::<Result<Vec<_>>>()?;
-        Ok(queries.into_iter().flatten().collect())
+    /// What makes its columns of rows in one run of the statement, and these columns.
+    pub(super) fn made(
+        &self,
+        session: &Session,
+        values: &[ScalarValue],
+    ) -> Result<(Made, SchemaRef)> {
+        let (rows, schema) = self.with_values(values)?;
+        let made = match &self.form {
+            Form::Expressions(input) => {
+                let exprs = exprs_of(&rows).iter().cloned();
+                let exprs = exprs.map(|expr| self.physical(session, expr, input));
+                Made::Of(exprs.collect::<DfResult<Vec<_>>>()?.into())
+            }
+            Form::Query => {
+                let mut state = self.state.as_ref().clone();
+                state.execution_props_mut().query_execution_start_time = Some(session.now());
+                let plan = timed(rows, session.clock.started())?;
+                Made::By(Arc::new(RowsQuery { plan, state }))
+            }
+        };
+        Ok((made, schema))
     }
 
     /// An expression with the times of the statement.
-    fn physical(&self, session: &Session, expr: Expr) -> DfResult<Arc<dyn PhysicalExpr>> {
+    fn physical(
+        &self,
+        session: &Session,
+        expr: Expr,
+        input: &DFSchemaRef,
+    ) -> DfResult<Arc<dyn PhysicalExpr>> {
         let options = self.state.config_options();
         // `now()` has a value only once it is simplified.
         let context = SimplifyContext::builder()
-            .with_schema(Arc::clone(&self.input))
+            .with_schema(Arc::clone(input))
             .with_config_options(Arc::clone(options))
             .with_query_execution_start_time(Some(session.now()))
             .build();
         let simplifier = ExprSimplifier::new(context);
         let expr = with_statement_time(expr, session.clock.started())?.data;
-        let mut expr = simplifier.coerce(expr, &self.input)?;
+        let mut expr = simplifier.coerce(expr, input)?;
         for rule in self.state.analyzer().function_rewrites() {
-            let rewrite = |expr| rule.rewrite(expr, &self.input, options);
+            let rewrite = |expr| rule.rewrite(expr, input, options);
             expr = expr.transform_up(rewrite)?.data;
         }
         let expr = simplifier.simplify(expr)?;
-        self.state.create_physical_expr(expr, &self.input)
-    }
-}
-
-/// The rows that a statement returns, in the order of its streams.
-#[derive(Debug, Clone)]
-pub(crate) struct Returned {
-    exprs: Arc<[Arc<dyn PhysicalExpr>]>,
-    schema: SchemaRef,
-    columns: SchemaRef,
-    /// How many of the columns are not of the table.
-    n_more: usize,
-    batches: Arc<Mutex<Vec<(usize, RecordBatch)>>>,
-    memory: Arc<MemoryReservation>,
-}
-
-impl Returned {
-    /// What a run of the statement returns: nothing yet.
-    async fn new(
-        session: &Arc<Session>,
-        returning: &Returning,
-        parameters: &[ScalarValue],
-    ) -> Result<Returned> {
-        let (returned, schema) = returning.with_values(parameters)?;
-        let mut exprs = Vec::with_capacity(returned.len());
-        for expr in returned {
-            let expr = answered(session, expr, &returning.state).await?;
-            exprs.push(returning.physical(session, expr)?);
-        }
-        let pool = &returning.state.runtime_env().memory_pool;
-        Ok(Returned {
-            exprs: exprs.into(),
-            schema,
-            columns: Arc::clone(&returning.columns),
-            n_more: returning.more.len(),
-            batches: Arc::default(),
-            memory: Arc::new(MemoryConsumer::new("RETURNING").register(pool)),
-        })
-    }
-
-    /// The same of a statement that may have no `RETURNING`.
-    pub(crate) async fn of(
-        session: &Arc<Session>,
-        returning: Option<&Arc<Returning>>,
-        parameters: &[ScalarValue],
-    ) -> Result<Option<Returned>> {
-        match returning {
-            Some(returning) => Ok(Some(Returned::new(session, returning, parameters).await?)),
-            None => Ok(None),
-        }
-    }
-
-    fn evaluate(&self, rows: &RecordBatch) -> DfResult<RecordBatch> {
-        let n_rows = rows.num_rows();
-        let columns = self
-            .exprs
-            .iter()
-            .map(|expr| expr.evaluate(rows)?.into_array(n_rows))
-            .collect::<DfResult<Vec<_>>>()?;
-        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
-    }
-
-    /// The same stream of rows of the table; what is returned of them is kept.
-    pub(crate) fn of_rows(
-        &self,
-        place: usize,
-        stream: SendableRecordBatchStream,
-    ) -> SendableRecordBatchStream {
-        let (schema, kept) = (stream.schema(), self.clone());
-        let rows = stream.map(move |batch| {
-            let batch = batch?;
-            kept.keep(place, batch.columns().to_vec(), batch.num_rows())?;
-            Ok(batch)
-        });
-        Box::pin(RecordBatchStreamAdapter::new(schema, rows))
-    }
-
-    /// The same stream of changes, without what it has for this alone; what is returned of the rows that they concern is
-    /// kept. Of a row that is met again, the first change counts, as for the table.
-    pub(crate) fn of_changes(
-        &self,
-        stream: SendableRecordBatchStream,
-    ) -> DfResult<SendableRecordBatchStream> {
-        let n_own = stream.schema().fields().len() - self.n_more;
-        let own: Vec<usize> = (0..n_own).collect();
-        let (schema, kept) = (stream.schema().project(&own)?, self.clone());
-        let mut met = BTreeSet::new();
-        let changes = stream.map(move |batch| {
-            let batch = batch?;
-            let concerned = concerned(&batch, &mut met)?;
-            kept.memory
-                .try_grow(concerned.true_count() * ADDRESS_BYTES)?;
-            let rows = kept.rows_of(&batch, n_own)?;
-            let rows = filter_record_batch(&rows, &concerned)?;
-            kept.keep(0, rows.columns().to_vec(), rows.num_rows())?;
-            Ok(batch.project(&own)?)
-        });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(
-            Arc::new(schema),
-            changes,
-        )))
-    }
-
-    /// The rows that changes are about: as they will be, or as they were if they go.
-    fn rows_of(&self, batch: &RecordBatch, n_own: usize) -> DfResult<RecordBatch> {
-        let n_columns = self.columns.fields().len() - self.n_more;
-        let first = CHANGE_COLUMNS;
-        // The new values stand before the old ones; where all rows go there are only old ones.
-        let mut columns = batch.columns()[first..first + n_columns].to_vec();
-        if n_own >= first + 2 * n_columns {
-            let actions = batch.column(0).as_primitive::<Int32Type>().iter();
-            let goes: BooleanArray = actions
-                .map(|action| Some(action == Some(RowAction::Delete as i32)))
-                .collect();
-            for (idx, column) in columns.iter_mut().enumerate() {
-                *column = zip(&goes, batch.column(first + n_columns + idx), column)?;
-            }
-        }
-        columns.extend_from_slice(&batch.columns()[n_own..]);
-        Ok(RecordBatch::try_new(Arc::clone(&self.columns), columns)?)
-    }
-
-    /// Keeps what is returned of some rows of the table, and nothing else.
-    pub(crate) fn only_of(&self, rows: &[RecordBatch]) -> DfResult<()> {
-        lock(&self.batches).clear();
-        self.memory.free();
-        let mut rows = rows.iter();
-        rows.try_for_each(|rows| self.keep(0, rows.columns().to_vec(), rows.num_rows()))
-    }
-
-    fn keep(&self, place: usize, columns: Vec<ArrayRef>, n_rows: usize) -> DfResult<()> {
-        if n_rows == 0 {
-            return Ok(());
-        }
-        let rows = RecordBatch::try_new(Arc::clone(&self.columns), columns)?;
-        let returned = self.evaluate(&rows)?;
-        self.memory.try_grow(returned.get_array_memory_size())?;
-        lock(&self.batches).push((place, returned));
-        Ok(())
-    }
-
-    /// What was kept, as the rows of the statement.
-    pub(crate) fn stream(&self) -> Result<SendableRecordBatchStream> {
-        let mut batches = std::mem::take(&mut *lock(&self.batches));
-        batches.sort_by_key(|(place, _)| *place);
-        let batches = batches.into_iter().map(|(_, batch)| batch).collect();
-        let schema = Arc::clone(&self.schema);
-        let rows = MemoryStream::try_new(batches, schema, None)?;
-        // Moved, so that it is given back when the client has the rows.
-        let memory = self.memory.new_empty();
-        memory.grow(self.memory.free());
-        Ok(Box::pin(rows.with_reservation(memory)))
-    }
-}
-
-/// Which rows of a batch of changes are changes of rows that were not met before.
-fn concerned(
-    batch: &RecordBatch,
-    met: &mut BTreeSet<(i64, i64)>,
-) -> std::result::Result<BooleanArray, DataFusionError> {
-    let actions = batch.column(0).as_primitive::<Int32Type>();
-    let files = batch.column(1).as_primitive::<Int64Type>();
-    let rows = batch.column(2).as_primitive::<Int64Type>();
-    let changes = [RowAction::Delete as i32, RowAction::Update as i32];
-    let concerned = (0..batch.num_rows()).map(|idx| {
-        let action = actions.is_valid(idx).then(|| actions.value(idx));
-        let is_change = action.is_some_and(|action| changes.contains(&action));
-        let is_new = action == Some(RowAction::Insert as i32);
-        Some(is_new || (is_change && met.insert((files.value(idx), rows.value(idx)))))
-    });
-    Ok(concerned.collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use datafusion::arrow::array::Int64Array;
-    use datafusion::arrow::datatypes::{DataType, Field};
-    use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool};
-    use datafusion::physical_expr::expressions::Column;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn kept_rows_are_accounted_until_they_are_read() {
-        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(10_000));
-        let columns = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
-        let a: Arc<dyn PhysicalExpr> = Arc::new(Column::new("a", 0));
-        let returned = Returned {
-            exprs: [a].into(),
-            schema: Arc::clone(&columns),
-            columns,
-            n_more: 0,
-            batches: Arc::default(),
-            memory: Arc::new(MemoryConsumer::new("RETURNING").register(&pool)),
-        };
-        let keep = |n_rows: i64| {
-            let values: ArrayRef = Arc::new(Int64Array::from_iter_values(0..n_rows));
-            returned.keep(0, vec![values], n_rows as usize)
-        };
-        keep(100).unwrap();
-        assert!(pool.reserved() >= 800);
-        let refused = keep(10_000).unwrap_err();
-        assert!(matches!(refused, DataFusionError::ResourcesExhausted(_)));
-        let rows = returned.stream().unwrap();
-        drop(returned);
-        assert!(pool.reserved() >= 800);
-        drop(rows);
-        assert_eq!(pool.reserved(), 0);
+        self.state.create_physical_expr(expr, input)
     }
 }

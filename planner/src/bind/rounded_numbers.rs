@@ -22,7 +22,7 @@ use datafusion::logical_expr::{
 };
 
 use super::number_kinds::{Kind, kind_of};
-use crate::functions::{AS_WHOLE, half_away, half_to_even, is_round};
+use crate::functions::{AS_WHOLE, half_away, half_away_each, half_to_even, is_round};
 
 /// Rewrites a plan.
 pub(super) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -37,12 +37,20 @@ pub(super) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
     })
 }
 
-/// Which columns of a plan are numerics that the planner has as doubles.
+/// Whether values of a type are binary fractions, or arrays of them.
+pub(super) fn has_doubles(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) => has_doubles(item.data_type()),
+        number => number.is_floating(),
+    }
+}
+
+/// Which columns of a plan are numerics, or arrays of them, that the planner has as doubles.
 pub(super) fn numerics(plan: &LogicalPlan) -> Result<Vec<bool>> {
     let (_, kinds) = Tracing::default().plan(plan.clone())?;
     let columns = plan.schema().fields().iter().zip(kinds);
     let is_numeric =
-        |field: &Field, kind: Kind| kind == Kind::Numeric && field.data_type().is_floating();
+        |field: &Field, kind: Kind| kind == Kind::Numeric && has_doubles(field.data_type());
     Ok(columns
         .map(|(field, kind)| is_numeric(field, kind))
         .collect())
@@ -261,6 +269,9 @@ impl Within<'_> {
         if call.func.name() == AS_WHOLE && *kind == Kind::Numeric && !is_done {
             // Decimals are rounded so already.
             let found = number.get_type(self.schema).ok()?;
+            if matches!(found, DataType::List(_)) {
+                return has_doubles(&found).then(|| half_away_each(number.clone()));
+            }
             let whole = || call.func.call(vec![half_away(number.clone())]);
             return (!found.is_decimal()).then(whole);
         }

@@ -12,6 +12,7 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Distinct, Expr, ExprSchemable as _, LogicalPlan};
 
 use super::dependent::is_outer;
+use super::distinct_keys::parts;
 use crate::error::Error;
 use crate::functions::{no_operator, type_of};
 
@@ -23,12 +24,25 @@ pub(super) fn refuse(plan: &LogicalPlan) -> Result<()> {
             let mut fields = input.schema().fields().iter();
             fields.any(|field| is_json(field))
         });
-        if has_json {
+        if has_json || tells_apart(node) {
             check(node, &merge_schema(&node.inputs()))?;
         }
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(())
+}
+
+/// Whether an aggregate tells apart what may be cast to json within its call.
+fn tells_apart(node: &LogicalPlan) -> bool {
+    let is_distinct = |expr: &Expr| match expr {
+        Expr::Alias(alias) => is_distinct_call(&alias.expr),
+        expr => is_distinct_call(expr),
+    };
+    matches!(node, LogicalPlan::Aggregate(aggregate) if aggregate.aggr_expr.iter().any(is_distinct))
+}
+
+fn is_distinct_call(expr: &Expr) -> bool {
+    matches!(expr, Expr::AggregateFunction(call) if call.params.distinct)
 }
 
 fn is_json(field: &Field) -> bool {
@@ -105,7 +119,8 @@ fn compare(expr: &Expr, schema: &DFSchema) -> Result<()> {
             _ => Ok(()),
         },
         Expr::AggregateFunction(function) if function.params.distinct => {
-            tell_apart(&function.params.args, schema)
+            let parts = function.params.args.iter().flat_map(parts);
+            tell_apart(&parts.cloned().collect::<Vec<_>>(), schema)
         }
         Expr::WindowFunction(window) => {
             tell_apart(&window.params.partition_by, schema)?;

@@ -6,21 +6,18 @@
 use std::ops::ControlFlow;
 
 use auspex_sql::{Dialect, Statement};
-use auspex_storage::{Key, OnConflict as Taken, TableShape, marks_of};
-use datafusion::arrow::datatypes::Field;
+use auspex_storage::{Key, OnConflict as Taken, TableShape};
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{
     self, ConflictTarget, Expr, Ident, MergeAction, OnConflict, OnConflictAction, OnInsert,
-    SelectItem, SetExpr, Spanned as _, TableAliasColumnDef, TableFactor, VisitMut, VisitorMut,
+    SelectItem, SetExpr, Spanned as _, TableFactor, VisitMut, VisitorMut,
 };
 
-use super::assignments::marked;
 use super::change::{Target, table_alias};
-use super::column_rules::{
-    cast_as_column, column_place, default_of, generated_value, is_default, value_for,
-};
+use super::column_rules::column_place;
+use super::excluded_numbers::{Number, read_numbers};
+use super::excluded_rows::{Given, Proposed, derived, without_defaults};
 use super::hidden_columns::hidden;
-use super::insert::{Overriding, counts_differ, overriding};
 use super::one_relation::{qualify, qualify_known};
 use super::view_columns::ViewColumns;
 use crate::commands::{folded, name_parts};
@@ -28,9 +25,11 @@ use crate::error::{Error, Result};
 
 /// What PostgreSQL calls the row that was to be inserted.
 pub(super) const EXCLUDED: &str = "excluded";
+/// The relation of the given rows.
+pub(super) const GIVEN: &str = "given";
 /// The columns of the given rows that tell which of equal ones comes first.
 pub(super) const PLACE: &str = "__auspex_place";
-const TURN: &str = "__auspex_turn";
+pub(super) const TURN: &str = "__auspex_turn";
 /// The rows that are there, where those of other keys than the first are looked for.
 const TAKEN: &str = "__auspex_taken";
 /// What stands for the columns of the given rows in the text of a query: not all types can be written.
@@ -63,6 +62,11 @@ pub(super) fn as_insert(
     let (Some(conflict), Some(SetExpr::Values(_))) = (conflict_of(insert), source) else {
         return Ok(None);
     };
+    // A row that gives up has taken its numbers: those that decide what becomes of it are taken once.
+    let updates = matches!(conflict.action, OnConflictAction::DoUpdate(_));
+    if updates && !read_numbers(insert, shape, relation)?.is_empty() {
+        return Ok(None);
+    }
     let key = key_of(conflict, shape, relation)?;
     let on_conflict = match (&conflict.action, &conflict.conflict_target) {
         (OnConflictAction::DoUpdate(_), _) => Taken::GiveUp,
@@ -150,23 +154,80 @@ fn no_such_key() -> Error {
     Error::invalid("42P10", message, Some(hint))
 }
 
-/// The statement as a MERGE into the table, which `table` is in a FROM.
+/// The rows of a statement that were read without the planner.
+pub(super) struct ReadRows {
+    /// The relation that stands for them: its columns have the names and types of those of the table.
+    pub(super) relation: TableFactor,
+    /// The places of its columns in the table.
+    pub(super) places: Vec<usize>,
+}
+
+/// The statement as a MERGE into the table, which `table` is in a FROM. `read` has its rows if they need no planner;
+/// `numbers` are taken for each row that lacks them.
 pub(super) fn as_merge(
     insert: &ast::Insert,
     target: &Target<'_>,
     table: &TableFactor,
+    read: Option<ReadRows>,
+    numbers: &[Number],
 ) -> Result<ast::Merge> {
     let Some(conflict) = conflict_of(insert) else {
         return Err(Error::unsupported("ON DUPLICATE KEY UPDATE"));
     };
     let shape = target.shape;
-    let key = key_of(conflict, shape, (&target.relation, target.view))?;
-    let places = places(insert, target)?;
+    let relation = (target.relation.as_str(), target.view);
+    let key = key_of(conflict, shape, relation)?;
+    let given = match read {
+        Some(read) => Given::read(read),
+        None => {
+            let places = places(insert, shape, relation)?;
+            let (insert, places) = without_defaults(insert, places);
+            Given::written(&insert, shape, places, numbers)?
+        }
+    };
+    let mut merge = merge_of(conflict, target, (&given.places, numbers))?;
+    if let Some(key) = &key {
+        *merge.on = same_key(key, target);
+    }
+    let any = any_keys(insert, shape);
+    let text = match (key, any.as_slice()) {
+        (Some(_), [_, others @ ..]) => without_taken(others, target),
+        (Some(key), _) if matches!(conflict.action, OnConflictAction::DoNothing) => {
+            first_only(&key)
+        }
+        _ => format!("SELECT {COLUMNS} FROM {GIVEN}"),
+    };
+    let mut query = auspex_sql::parse_query(&text, Dialect::Postgres)?;
+    let mut taken = table.clone();
+    if let TableFactor::Table { alias, .. } = &mut taken {
+        *alias = Some(table_alias(Ident::new(TAKEN)));
+    }
+    let Proposed { given, columns } = given.proposed(shape, numbers)?;
+    let mut meant = Meant {
+        given,
+        columns,
+        taken,
+    };
+    let _ = VisitMut::visit(&mut query, &mut meant);
+    merge.source = derived(query, table_alias(Ident::new(EXCLUDED)));
+    Ok(merge)
+}
+
+/// The MERGE without its source: what becomes of rows that are there, and which columns new rows take of those that were
+/// to be inserted. What is not given there comes about when the row is added.
+fn merge_of(
+    conflict: &OnConflict,
+    target: &Target<'_>,
+    (places, numbers): (&[usize], &[Number]),
+) -> Result<ast::Merge> {
+    let shape = target.shape;
+    let numbered = numbers.iter().map(|number| &number.place);
+    let numbered = numbered.filter(|idx| !places.contains(idx));
+    let filled: Vec<&usize> = places.iter().chain(numbered).collect();
     let name = |idx: &usize| shape.columns()[*idx].name().as_str();
-    let quoted = |name: String| Ident::with_quote('"', name).to_string();
-    let names = places.iter().map(|idx| quoted(name(idx).to_owned()));
-    let names: Vec<String> = names.collect();
-    let values = places.iter().map(|idx| target.excluded(name(idx)));
+    let quoted = |name: &str| Ident::with_quote('"', name).to_string();
+    let names: Vec<String> = filled.iter().map(|idx| quoted(name(idx))).collect();
+    let values = filled.iter().map(|idx| target.excluded(name(idx)));
     let values: Vec<String> = values.map(|value| value.to_string()).collect();
     let update = match &conflict.action {
         OnConflictAction::DoUpdate(_) => "WHEN MATCHED THEN UPDATE SET a = 1",
@@ -190,38 +251,16 @@ pub(super) fn as_merge(
             None => qualify(clause, shape, &target.alias),
         }
     }
-    if let Some(key) = &key {
-        *merge.on = same_key(key, target);
-    }
-    let given = given(insert, target, &places)?;
-    let columns = columns(target, &places)?;
-    let any = any_keys(insert, shape);
-    let text = match (key, any.as_slice()) {
-        (Some(_), [_, others @ ..]) => without_taken(others, target),
-        (Some(key), _) if matches!(conflict.action, OnConflictAction::DoNothing) => {
-            first_only(&key)
-        }
-        _ => format!("SELECT {COLUMNS} FROM given"),
-    };
-    let mut query = auspex_sql::parse_query(&text, Dialect::Postgres)?;
-    let mut taken = table.clone();
-    if let TableFactor::Table { alias, .. } = &mut taken {
-        *alias = Some(table_alias(Ident::new(TAKEN)));
-    }
-    let mut given = Given {
-        given,
-        columns,
-        taken,
-    };
-    let _ = VisitMut::visit(&mut query, &mut given);
-    merge.source = derived(query, table_alias(Ident::new(EXCLUDED)));
     Ok(merge)
 }
 
 /// The columns that the statement fills, in the order of its source.
-fn places(insert: &ast::Insert, target: &Target<'_>) -> Result<Vec<usize>> {
-    let shape = target.shape;
-    if let Some(columns) = target.view {
+pub(super) fn places(
+    insert: &ast::Insert,
+    shape: &TableShape,
+    (relation, view): (&str, Option<&ViewColumns>),
+) -> Result<Vec<usize>> {
+    if let Some(columns) = view {
         let places = columns.places(insert)?;
         let repeated = (1..places.len()).find(|at| places[..*at].contains(&places[*at]));
         return match repeated {
@@ -240,7 +279,7 @@ fn places(insert: &ast::Insert, target: &Target<'_>) -> Result<Vec<usize>> {
     let mut places = Vec::new();
     for column in &insert.columns {
         let name = name_parts(column).pop().unwrap_or_default();
-        let place = column_place(shape, &name, &target.relation);
+        let place = column_place(shape, &name, relation);
         let place = place.map_err(|error| error.at(column.span()))?;
         if places.contains(&place) {
             return Err(named_twice(&name).at(column.span()));
@@ -285,24 +324,6 @@ fn same_key(key: &Key, target: &Target<'_>) -> Expr {
     pairs.reduce(both).unwrap_or(none)
 }
 
-/// The columns of the rows that were to be inserted: all those of the table.
-fn columns(target: &Target<'_>, places: &[usize]) -> Result<Vec<SelectItem>> {
-    let shape = target.shape;
-    let mut columns = Vec::new();
-    for (idx, field) in shape.columns().iter().enumerate() {
-        let alias = Ident::with_quote('"', field.name());
-        let given = Expr::Identifier(alias.clone());
-        let value = match places.contains(&idx) {
-            true => marked(given, field),
-            false => default_of(shape, field)?,
-        };
-        // What Arrow has as a text must still be of the column's type where the clause reads it.
-        let expr = cast_as_column(value, field);
-        columns.push(SelectItem::ExprWithAlias { expr, alias });
-    }
-    Ok(columns)
-}
-
 fn quoted(key: &Key) -> Vec<String> {
     let names = key.columns.iter().map(|name| Ident::with_quote('"', name));
     names.map(|name| name.to_string()).collect()
@@ -314,7 +335,7 @@ fn first_only(key: &Key) -> String {
     let null: Vec<String> = names.iter().map(|name| format!("{name} IS NULL")).collect();
     format!(
         "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY {} ORDER BY {PLACE}) AS {TURN} \
-         FROM (SELECT {COLUMNS}, row_number() OVER () AS {PLACE} FROM given) AS placed) AS turns \
+         FROM (SELECT {COLUMNS}, row_number() OVER () AS {PLACE} FROM {GIVEN}) AS placed) AS turns \
          WHERE {TURN} = 1 OR {}",
         names.join(", "),
         null.join(" OR ")
@@ -337,85 +358,21 @@ fn without_taken(keys: &[Key], target: &Target<'_>) -> String {
     };
     let are_free: Vec<String> = keys.iter().map(is_free).collect();
     format!(
-        "SELECT * FROM (SELECT {COLUMNS}, row_number() OVER () AS {PLACE} FROM given) AS placed \
+        "SELECT * FROM (SELECT {COLUMNS}, row_number() OVER () AS {PLACE} FROM {GIVEN}) AS placed \
          WHERE {}",
         are_free.join(" AND ")
     )
 }
 
-fn derived(subquery: Box<ast::Query>, alias: ast::TableAlias) -> TableFactor {
-    TableFactor::Derived {
-        lateral: false,
-        subquery,
-        alias: Some(alias),
-        sample: None,
-    }
-}
-
-/// The statement's own source under the names of the columns that it fills.
-fn given(insert: &ast::Insert, target: &Target<'_>, places: &[usize]) -> Result<TableFactor> {
-    let Some(mut source) = insert.source.clone() else {
-        return Err(Error::unsupported("DEFAULT VALUES with ON CONFLICT"));
-    };
-    let shape = target.shape;
-    let fields: Vec<_> = places.iter().map(|idx| &shape.columns()[*idx]).collect();
-    let overriding = overriding(insert);
-    if overriding == Some(Overriding::User) {
-        return Err(Error::unsupported("OVERRIDING USER VALUE with ON CONFLICT"));
-    }
-    let fixed = fields.iter().find(|field| {
-        let is_always = shape
-            .identity_of(field)
-            .is_some_and(|identity| identity.is_always() && overriding.is_none());
-        is_always || shape.generated_of(field).is_some()
-    });
-    if let Some(field) = fixed {
-        return Err(generated_value(field.name(), false));
-    }
-    if let SetExpr::Values(values) = source.body.as_mut() {
-        for row in &mut values.rows {
-            if row.content.len() != fields.len() {
-                return Err(counts_differ(row.content.len(), fields.len()));
-            }
-            for (value, field) in row.content.iter_mut().zip(&fields) {
-                *value = match is_default(value) {
-                    true => cell(default_of(shape, field)?, field),
-                    false => cell(marked(value.clone(), field), field),
-                };
-            }
-        }
-    }
-    let mut alias = table_alias(Ident::new("given"));
-    let names = fields
-        .iter()
-        .map(|field| Ident::with_quote('"', field.name()));
-    alias.columns = names
-        .map(|name| TableAliasColumnDef {
-            name,
-            data_type: None,
-        })
-        .collect();
-    Ok(derived(source, alias))
-}
-
-/// A value of VALUES: a parameter has the type of its column, and all values of a column that Arrow has as texts are marked
-/// alike.
-fn cell(value: Expr, column: &Field) -> Expr {
-    match marks_of(column).is_empty() {
-        true => value_for(value, column),
-        false => cast_as_column(value, column),
-    }
-}
-
 /// Puts the given rows in the place of the relation `given`, their columns in that of `COLUMNS`, and the table in that of
 /// `TAKEN`.
-struct Given {
+struct Meant {
     given: TableFactor,
     columns: Vec<SelectItem>,
     taken: TableFactor,
 }
 
-impl VisitorMut for Given {
+impl VisitorMut for Meant {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &mut ast::Select) -> ControlFlow<()> {
@@ -433,7 +390,7 @@ impl VisitorMut for Given {
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         if let TableFactor::Table { name, .. } = factor {
             match name_parts(name).as_slice() {
-                [name] if name == "given" => *factor = self.given.clone(),
+                [name] if name == GIVEN => *factor = self.given.clone(),
                 [name] if name == TAKEN => *factor = self.taken.clone(),
                 _ => {}
             }

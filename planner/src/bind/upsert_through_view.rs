@@ -10,19 +10,23 @@ use auspex_storage::TableShape;
 use datafusion::arrow::array::AsArray as _;
 use datafusion::arrow::datatypes::Int32Type;
 use datafusion::catalog::TableProvider;
+use datafusion::common::Column;
 use datafusion::datasource::ViewTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::sqlparser::ast::{self, Ident, OnConflictAction, TableFactor};
 use futures::StreamExt as _;
 
-use super::change::{Parts, Target, pairs, table_factor};
+use super::assigned_rows::pairs;
+use super::change::{Parts, Target, table_factor};
 use super::hidden_columns::{hidden_or, hiding_view};
-use super::upsert::{self, EXCLUDED, PLACE};
+use super::plain_rows::plain_rows;
+use super::upsert::{self, EXCLUDED, GIVEN, PLACE, ReadRows};
 use super::view_columns::ViewColumns;
 use super::view_target::ViewTarget;
-use super::{GivenTables, bind_sql_with, merge};
+use super::{GivenTables, bind_sql_with, excluded_numbers, merge};
 use crate::catalog::named_columns;
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -35,7 +39,9 @@ pub(super) async fn parts(
     factor: TableFactor,
     given: &mut GivenTables,
 ) -> Result<Parts> {
-    let mut merge = upsert::as_merge(insert, target, &factor)?;
+    let read = read_rows(session, insert, (target, view), given)?;
+    let numbers = excluded_numbers::numbers(session, insert, target)?;
+    let mut merge = upsert::as_merge(insert, target, &factor, read, &numbers)?;
     if let Some(view) = view {
         if let Some(columns) = target.view {
             check_assigned(insert, columns)?;
@@ -43,14 +49,47 @@ pub(super) async fn parts(
         let source = excluded(session, insert, (target.shape, view), merge.source, given);
         merge.source = Box::pin(source).await?;
     }
+    // New rows have the numbers that were taken for them, also where the table alone numbers them.
+    let taking = Target {
+        takes_numbers: target.takes_numbers || !numbers.is_empty(),
+        ..target.clone()
+    };
     let mut parts = Parts {
         order: upsert::order(insert, target.shape),
-        ..merge::parts(&merge, target, factor)?
+        ..merge::parts(&merge, &taking, factor)?
     };
     if view.is_some_and(ViewTarget::has_conditions) && upsert::assigned(insert).is_some() {
         parts.action = hidden_or(&target.alias, parts.action);
     }
     Ok(parts)
+}
+
+/// The rows of a statement that need no planner, as a relation among `given`; a view may ask more of them.
+fn read_rows(
+    session: &Arc<Session>,
+    insert: &ast::Insert,
+    (target, view): (&Target<'_>, Option<&ViewTarget>),
+    given: &mut GivenTables,
+) -> Result<Option<ReadRows>> {
+    if view.is_some() {
+        return Ok(None);
+    }
+    let shape = target.shape;
+    let places = upsert::places(insert, shape, (&target.relation, target.view))?;
+    let Some((rows, places)) = plain_rows(session, insert, shape, Some(places))? else {
+        return Ok(None);
+    };
+    let named = places.iter().enumerate().map(|(at, idx)| {
+        let column = Column::from(rows.plan.schema().qualified_field(at));
+        Expr::Column(column).alias(shape.columns()[*idx].name())
+    });
+    let named: Vec<Expr> = named.collect();
+    let plan = LogicalPlanBuilder::from(rows.plan)
+        .project(named)?
+        .build()?;
+    let rows: Arc<dyn TableProvider> = Arc::new(ViewTable::new(plan, None));
+    let relation = table_factor(given.give(GIVEN, rows), Ident::new(GIVEN));
+    Ok(Some(ReadRows { relation, places }))
 }
 
 /// Fails where a column of the view is assigned that is no column of the table.

@@ -2,10 +2,12 @@
 //! first column, and with the value of the side that has a row. The planner keeps that of one relation, whichever side it is.
 //!
 //! In: a syntax tree; out: the tree with the values of merged columns in the place of their names, and with the columns of
-//! natural joins written out. Joins of which it is not known which relation has the column stay as they are.
+//! natural joins written out. Joins of which it is not known which relation has the column stay as they are. A join in
+//! parentheses that has a name, `(a FULL JOIN b USING (id)) AS j`, is the query of its columns.
 
 use std::ops::ControlFlow;
 
+use auspex_sql::Dialect;
 use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, OrderBy, OrderByKind,
@@ -16,11 +18,12 @@ use datafusion::sql::sqlparser::ast::{
 use super::merged_columns::{
     Columns, Known, Merged, Naming, columns_of, merged_among, object_name,
 };
-use super::relation_columns::{RelationColumns, relations};
+use super::relation_columns::{RelationColumns, all_relations, relations};
 use crate::commands::folded;
 
 /// Writes merged columns out. The state plans what tells the columns of relations, where these matter.
 pub(super) async fn spell(statement: &mut Statement, state: &SessionState) {
+    let _ = VisitMut::visit(statement, &mut NamedJoins);
     let mut asking = Asking::default();
     let _ = Visit::visit(&*statement, &mut asking);
     if !asking.merges {
@@ -35,6 +38,43 @@ pub(super) async fn spell(statement: &mut Statement, state: &SessionState) {
         known.push(columns);
     }
     write_all(statement, known);
+}
+
+/// Makes queries of joins in parentheses that merge columns and have a name.
+struct NamedJoins;
+
+impl VisitorMut for NamedJoins {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::NestedJoin {
+            table_with_joins,
+            alias: Some(alias),
+        } = factor
+            && operators_of(table_with_joins)
+                .iter()
+                .any(|operator| merges_columns(operator))
+            && let Some(subquery) = all_of(table_with_joins)
+        {
+            *factor = TableFactor::Derived {
+                lateral: false,
+                subquery,
+                alias: Some(alias.clone()),
+                sample: None,
+            };
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The query of all columns of joined relations.
+fn all_of(table: &TableWithJoins) -> Option<Box<Query>> {
+    let mut query = auspex_sql::parse_query("SELECT * FROM t", Dialect::Postgres).ok()?;
+    let SetExpr::Select(select) = query.body.as_mut() else {
+        return None;
+    };
+    select.from = vec![table.clone()];
+    Some(query)
 }
 
 /// Writes the merged columns of all SELECTs out, of which the columns are known in the order of visits.
@@ -64,19 +104,20 @@ impl Visitor for Asking {
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
         let merges = |table: &TableWithJoins| {
-            let mut joins = table.joins.iter().map(|join| &join.join_operator);
-            joins.any(|operator| constraint_of(operator).is_some_and(is_merging))
+            let operators = operators_of(table);
+            operators.iter().any(|operator| merges_columns(operator))
         };
         // With two relations, USING says all.
         let asks = |table: &TableWithJoins| {
-            let mut joins = table.joins.iter().map(|join| &join.join_operator);
-            let is_natural =
-                |operator| matches!(constraint_of(operator), Some(JoinConstraint::Natural));
-            merges(table) && (table.joins.len() > 1 || joins.any(is_natural))
+            let operators = operators_of(table);
+            let is_natural = |operator: &&JoinOperator| {
+                matches!(constraint_of(operator), Some(JoinConstraint::Natural))
+            };
+            merges(table) && (operators.len() > 1 || operators.iter().any(is_natural))
         };
         self.merges |= select.from.iter().any(merges);
         self.selects.push(match select.from.iter().any(asks) {
-            true => relations(&select.from).cloned().collect(),
+            true => all_relations(&select.from).into_iter().cloned().collect(),
             false => Vec::new(),
         });
         ControlFlow::Continue(())
@@ -87,6 +128,25 @@ impl Visitor for Asking {
 pub(super) fn stand_apart(table: &TableWithJoins) -> bool {
     let mut joins = table.joins.iter().map(|join| &join.join_operator);
     joins.all(|operator| constraint_of(operator).is_some_and(|joined| !is_merging(joined)))
+}
+
+/// The joins of relations that are joined in a FROM, also those in parentheses.
+fn operators_of(table: &TableWithJoins) -> Vec<&JoinOperator> {
+    let mut operators: Vec<_> = table.joins.iter().map(|join| &join.join_operator).collect();
+    for factor in relations(std::slice::from_ref(table)) {
+        if let TableFactor::NestedJoin {
+            table_with_joins,
+            alias: None,
+        } = factor
+        {
+            operators.extend(operators_of(table_with_joins));
+        }
+    }
+    operators
+}
+
+fn merges_columns(operator: &JoinOperator) -> bool {
+    constraint_of(operator).is_some_and(is_merging)
 }
 
 fn is_merging(constraint: &JoinConstraint) -> bool {

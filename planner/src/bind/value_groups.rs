@@ -14,11 +14,12 @@ use datafusion::functions_aggregate::first_last::first_value;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, Join, JoinConstraint, LogicalPlan, Projection, Window,
+    Aggregate, Distinct, Expr, ExprSchemable as _, Join, JoinConstraint, LogicalPlan, Projection,
+    Window,
 };
 
 use super::dependent::is_outer;
-use crate::functions::{Key, key_of};
+use crate::functions::{Key, float_key, key_of};
 
 /// Rewrites a plan.
 pub(super) fn grouped(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -108,7 +109,7 @@ fn aggregated(node: Aggregate) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(LogicalPlan::Projection(projection)))
 }
 
-/// `count(DISTINCT value)` of keys.
+/// `count(DISTINCT value)` of keys; of floats, any aggregate with DISTINCT: the planner's tell -0 from 0.
 fn counted(expr: &Expr, schema: &DFSchema) -> Option<Expr> {
     let Expr::AggregateFunction(function) = expr.clone().unalias() else {
         return None;
@@ -117,11 +118,17 @@ fn counted(expr: &Expr, schema: &DFSchema) -> Option<Expr> {
     let [value] = params.args.as_mut_slice() else {
         return None;
     };
-    if func.name() != "count" || !params.distinct {
+    if !params.distinct {
         return None;
     }
-    let key = key_of(value, Key::of_equality, schema)?;
-    *value = key.of(std::mem::take(value));
+    let is_float = value
+        .get_type(schema)
+        .is_ok_and(|found| found.is_floating());
+    *value = match key_of(value, Key::of_equality, schema) {
+        Some(key) if func.name() == "count" => key.of(std::mem::take(value)),
+        None if is_float => float_key(std::mem::take(value)),
+        _ => return None,
+    };
     Some(Expr::AggregateFunction(AggregateFunction { func, params }))
 }
 

@@ -1,8 +1,9 @@
 //! Rows are ordered by the keys of values that Arrow orders otherwise than PostgreSQL (`functions/order_keys.rs`).
 //!
 //! In: a plan that orders or compares such values as they are, in ORDER BY (also of windows, aggregates and DISTINCT ON), in
-//! expressions (`compared_values`), and in `min` and `max` of labels; out: the same over their keys. Operators compare keys
-//! from the start (`functions/operators.rs`), `min` and `max` of all but labels are functions of our own.
+//! expressions (`compared_values`), and in `min`, `max` and other aggregates that give back one of the labels they saw; out: the
+//! same over their keys. Operators compare keys from the start (`functions/operators.rs`), `min` and `max` of all but labels are
+//! functions of our own.
 
 use std::sync::Arc;
 
@@ -16,10 +17,10 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, Projection, Window};
 
 use super::compared_values::{compares, settled};
-use crate::functions::{Key, enum_of, is_enum_call, keyed, label_of};
+use crate::functions::{Key, KeyOf, enum_of, is_enum_call, keyed, label_of};
 
 /// The aggregates whose result is one of the labels that they saw, by their order.
-const EXTREMES: [&str; 2] = ["min", "max"];
+const CHOOSING: [&str; 4] = ["min", "max", "mode", "percentile_disc"];
 
 /// Rewrites a plan.
 pub(super) fn ordered(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -27,7 +28,7 @@ pub(super) fn ordered(plan: LogicalPlan) -> Result<LogicalPlan> {
     let ordered = plan.transform_up_with_subqueries(|node| {
         let node = match compared(node)? {
             LogicalPlan::Sort(mut sort) => {
-                by_key(&mut sort.expr, sort.input.schema());
+                by_key(&mut sort.expr, Key::of_order, sort.input.schema());
                 LogicalPlan::Sort(sort)
             }
             LogicalPlan::Distinct(Distinct::On(mut on)) => {
@@ -37,11 +38,12 @@ pub(super) fn ordered(plan: LogicalPlan) -> Result<LogicalPlan> {
                         *expr = key;
                     }
                 }
-                by_key(on.sort_expr.as_deref_mut().unwrap_or_default(), schema);
+                let order = on.sort_expr.as_deref_mut().unwrap_or_default();
+                by_key(order, Key::of_order, schema);
                 LogicalPlan::Distinct(Distinct::On(on))
             }
-            LogicalPlan::Aggregate(aggregate) => extremes_of_groups(aggregate)?,
-            LogicalPlan::Window(window) => extremes_of_windows(window)?,
+            LogicalPlan::Aggregate(aggregate) => chosen_of_groups(aggregate)?,
+            LogicalPlan::Window(window) => chosen_of_windows(window)?,
             node => node,
         };
         // What is a label now may have been none to the operators above.
@@ -72,10 +74,10 @@ fn has_labels(plan: &LogicalPlan) -> Result<bool> {
 }
 
 /// Puts keys in the place of values that rows are ordered by; whether there are such.
-pub(super) fn by_key(order: &mut [Sort], schema: &DFSchema) -> bool {
+pub(super) fn by_key(order: &mut [Sort], of: KeyOf, schema: &DFSchema) -> bool {
     let mut is_changed = false;
     for item in order {
-        if let Some(key) = keyed(&item.expr, Key::of_order, schema) {
+        if let Some(key) = keyed(&item.expr, of, schema) {
             item.expr = key;
             is_changed = true;
         }
@@ -108,14 +110,14 @@ fn compared(node: LogicalPlan) -> Result<LogicalPlan> {
     Ok(compared.data)
 }
 
-/// The enum of `min(label)` and `max(label)`, and the same of the label's place, under a name of its own.
-fn extreme(expr: &Expr, schema: &DFSchema, name: &str) -> Option<(EnumType, Expr)> {
+/// The enum of `min(label)`, `mode(label)` and the like, and the same of the label's place, under a name of its own.
+fn chosen(expr: &Expr, schema: &DFSchema, name: &str) -> Option<(EnumType, Expr)> {
     let mut expr = expr.clone().unalias();
     let args = match &mut expr {
-        Expr::AggregateFunction(function) if EXTREMES.contains(&function.func.name()) => {
+        Expr::AggregateFunction(function) if CHOOSING.contains(&function.func.name()) => {
             &mut function.params.args
         }
-        Expr::WindowFunction(window) if is_extreme(&window.fun) => &mut window.params.args,
+        Expr::WindowFunction(window) if is_choosing(&window.fun) => &mut window.params.args,
         _ => return None,
     };
     let label = args.first_mut()?;
@@ -124,9 +126,9 @@ fn extreme(expr: &Expr, schema: &DFSchema, name: &str) -> Option<(EnumType, Expr
     Some((known, expr.alias(name)))
 }
 
-fn is_extreme(function: &WindowFunctionDefinition) -> bool {
+fn is_choosing(function: &WindowFunctionDefinition) -> bool {
     matches!(function, WindowFunctionDefinition::AggregateUDF(known)
-        if EXTREMES.contains(&known.name()))
+        if CHOOSING.contains(&known.name()))
 }
 
 /// The expressions with those of places among them, and what each is of that was one of labels.
@@ -134,7 +136,7 @@ fn of_places(exprs: &[Expr], schema: &DFSchema) -> Option<(Vec<Expr>, Vec<Option
     let mut places = Vec::with_capacity(exprs.len());
     let mut types = Vec::with_capacity(exprs.len());
     for (idx, expr) in exprs.iter().enumerate() {
-        match extreme(expr, schema, &format!("__auspex_enum_{idx}")) {
+        match chosen(expr, schema, &format!("__auspex_enum_{idx}")) {
             Some((known, place)) => {
                 places.push(place);
                 types.push(Some(known));
@@ -148,7 +150,7 @@ fn of_places(exprs: &[Expr], schema: &DFSchema) -> Option<(Vec<Expr>, Vec<Option
     types.iter().any(Option::is_some).then_some((places, types))
 }
 
-fn extremes_of_groups(node: Aggregate) -> Result<LogicalPlan> {
+fn chosen_of_groups(node: Aggregate) -> Result<LogicalPlan> {
     let Some((places, types)) = of_places(&node.aggr_expr, node.input.schema()) else {
         return Ok(LogicalPlan::Aggregate(node));
     };
@@ -156,7 +158,7 @@ fn extremes_of_groups(node: Aggregate) -> Result<LogicalPlan> {
     with_labels(LogicalPlan::Aggregate(places), &node.schema, &types)
 }
 
-fn extremes_of_windows(node: Window) -> Result<LogicalPlan> {
+fn chosen_of_windows(node: Window) -> Result<LogicalPlan> {
     let Some((places, types)) = of_places(&node.window_expr, node.input.schema()) else {
         return Ok(LogicalPlan::Window(node));
     };

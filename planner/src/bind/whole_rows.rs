@@ -5,6 +5,7 @@
 
 use std::ops::ControlFlow;
 
+use auspex_sql::PRIVATE;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
@@ -14,12 +15,16 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::column_rules::parse_expr;
+use super::hidden_columns::is_added;
 use super::relation_columns::{RelationColumns, is_called, relations};
-use crate::commands::folded;
-use crate::functions::{WHOLE_ROW, elements_column, is_order_column};
+use crate::commands::{folded, name_parts};
+use crate::functions::{TYPED_ROW, WHOLE_ROW, all_are, elements_column};
+use crate::quoted_names::quoted_name;
+use crate::session::Session;
 
 /// Puts rows in the place of the name that `error` did not find as a column; false if it is no relation's.
 pub(super) async fn adopt(
+    session: &Session,
     statement: &mut Statement,
     error: &DataFusionError,
     state: &SessionState,
@@ -28,6 +33,7 @@ pub(super) async fn adopt(
         return false;
     };
     let mut finder = Finder {
+        session,
         name: name.clone(),
         columns: RelationColumns::default(),
         found: Vec::new(),
@@ -79,20 +85,28 @@ enum Found {
 
 /// What the name means in a SELECT and in those within.
 enum Meaning {
-    Row(Box<Expr>),
+    Row(Box<RelationRow>),
     Column,
     /// What it means in the SELECT around.
     Outer,
 }
 
+/// The row of a relation.
+struct RelationRow {
+    row: Expr,
+    /// Its columns, if it is a row of several and no value.
+    columns: Vec<Expr>,
+}
+
 /// Finds the relation of a name in each SELECT, in the order of visits.
-struct Finder {
+struct Finder<'a> {
+    session: &'a Session,
     name: String,
     columns: RelationColumns,
     found: Vec<Found>,
 }
 
-impl Visitor for Finder {
+impl Visitor for Finder<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
@@ -114,7 +128,7 @@ impl Visitor for Finder {
     }
 }
 
-impl Finder {
+impl Finder<'_> {
     async fn meaning(&self, found: &Found, state: &SessionState) -> Meaning {
         match found {
             Found::Relation {
@@ -136,28 +150,49 @@ impl Finder {
         }
     }
 
+    /// The name of the type of a relation's rows; `None`: it is none that catalogs know.
+    fn row_type(&self, relation: &TableFactor) -> Option<String> {
+        let TableFactor::Table {
+            name, args: None, ..
+        } = relation
+        else {
+            return None;
+        };
+        if self.columns.is_of_with(relation) {
+            return None;
+        }
+        let (schema, name) = self.session.relation_parts(&name_parts(name)).ok()?;
+        self.session.entry(&schema, &name)?;
+        Some(format!("{}.{}", quoted_name(&schema), quoted_name(&name)))
+    }
+
     /// The row of a relation as an expression.
     async fn row(
         &self,
         relation: &TableFactor,
         is_joined: bool,
         state: &SessionState,
-    ) -> Option<Expr> {
+    ) -> Option<RelationRow> {
         let quoted = |name: &str| Ident::with_quote('"', name).to_string();
         if let Some(column) = elements_column(relation) {
             let text = format!("{}.{}", quoted(&self.name), quoted(&folded(column)));
-            return parse_expr(&text).ok();
+            return Some(RelationRow {
+                row: parse_expr(&text).ok()?,
+                columns: Vec::new(),
+            });
         }
         let mut columns = self.columns.of(relation, state).await?;
-        columns.retain(|name| !is_order_column(name));
+        // What rows are ordered by, and what stands behind a view.
+        columns.retain(|name| !name.starts_with(PRIVATE));
         let column = |name: &String| format!("{}.{}", quoted(&self.name), quoted(name));
         let pair = |name: &String| {
             let shown = name.split(super::REPEATED).next().unwrap_or(name);
             format!("'{}', {}", shown.replace('\'', "''"), column(name))
         };
-        let pairs: Vec<String> = columns.iter().map(pair).collect();
+        let own = || columns.iter().filter(|name| !is_added(name));
+        let pairs: Vec<String> = own().map(pair).collect();
         let row = format!("{WHOLE_ROW}({})", pairs.join(", "));
-        // The side of an outer join that found nothing has no row.
+        // The side of an outer join that found nothing has no row; where one has columns that are added, these are not NULL.
         let text = match is_joined {
             true => {
                 let nulls = columns
@@ -168,7 +203,15 @@ impl Finder {
             }
             false => row,
         };
-        parse_expr(&text).ok()
+        let text = match self.row_type(relation) {
+            Some(name) => format!("\"{TYPED_ROW}\"({text}, '{}')", name.replace('\'', "''")),
+            None => text,
+        };
+        let columns = own().map(|name| parse_expr(&column(name)).ok());
+        Some(RelationRow {
+            columns: columns.collect::<Option<_>>()?,
+            row: parse_expr(&text).ok()?,
+        })
     }
 }
 
@@ -184,7 +227,7 @@ struct Replacing {
 
 impl Replacing {
     /// The row that a name means here.
-    fn row(&self, name: &Ident) -> Option<&Expr> {
+    fn row(&self, name: &Ident) -> Option<&RelationRow> {
         if folded(name) != self.name {
             return None;
         }
@@ -192,6 +235,15 @@ impl Replacing {
         let mut meanings = around.filter_map(|select| self.meanings.get(*select));
         match meanings.find(|meaning| !matches!(meaning, Meaning::Outer)) {
             Some(Meaning::Row(row)) => Some(row.as_ref()),
+            _ => None,
+        }
+    }
+
+    /// Whether all columns of the row that is tested are NULL, or none is.
+    fn nulls(&self, tested: &Expr, null: bool) -> Option<Expr> {
+        match tested {
+            Expr::Nested(within) => self.nulls(within, null),
+            Expr::Identifier(name) => all_are(&self.row(name)?.columns, null),
             _ => None,
         }
     }
@@ -221,10 +273,14 @@ impl VisitorMut for Replacing {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::Identifier(name) = &*expr
-            && let Some(row) = self.row(name)
-        {
-            *expr = row.clone();
+        let meant = match &*expr {
+            Expr::Identifier(name) => self.row(name).map(|found| found.row.clone()),
+            Expr::IsNull(tested) => self.nulls(tested, true),
+            Expr::IsNotNull(tested) => self.nulls(tested, false),
+            _ => None,
+        };
+        if let Some(meant) = meant {
+            *expr = meant;
             self.is_changed = true;
         }
         ControlFlow::Continue(())

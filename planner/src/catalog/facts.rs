@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::ast::Ident;
 
 use super::PG_CATALOG;
 use super::reference_facts::{ReferenceFacts, is_referred, references};
+use super::temporary_facts::{shown, temporary_privilege};
 use crate::access::{Subject, has_privilege, privileges_of};
 use crate::commands::assign_role;
 use crate::error::{Error, Result};
@@ -157,13 +158,6 @@ impl CatalogFacts {
         Ok(path)
     }
 
-    /// The same for names of relations: temporary ones come before them.
-    pub fn relation_path(&self) -> Result<Vec<String>> {
-        let mut path = self.search_path()?;
-        path.insert(0, TEMPORARY.to_owned());
-        Ok(path)
-    }
-
     /// The schemas that have a number of their own.
     pub fn schemas(&self) -> Result<Vec<ObjectFacts>> {
         let state = self.session()?.seen_catalog();
@@ -180,17 +174,12 @@ impl CatalogFacts {
         Ok(entries.filter_map(facts).collect())
     }
 
-    /// The session's temporary relations, which have no numbers.
-    pub fn temporary_objects(&self) -> Result<Vec<ObjectFacts>> {
-        let entries = self.session()?.temporary_entries();
-        Ok(entries.iter().filter_map(facts).collect())
-    }
-
     /// The object of a name; a temporary one has no number.
     pub fn object(&self, schema: &str, name: &str) -> Result<Option<ObjectFacts>> {
         let session = self.session()?;
         let entry = entry_of(&session, schema, name);
-        Ok(entry.as_ref().and_then(facts))
+        let found = entry.as_ref().and_then(facts);
+        Ok(found.map(|object| shown(&session, object)))
     }
 
     /// The schema or object of a number.
@@ -258,8 +247,16 @@ impl CatalogFacts {
         subject: &Subject<'_>,
         privileges: &str,
     ) -> Result<Option<bool>> {
-        let state = self.session()?.seen_catalog();
-        Ok(has_privilege(state, role, subject, privileges))
+        let session = self.session()?;
+        if let Some(answer) = temporary_privilege(&session, role, subject, privileges) {
+            return Ok(answer);
+        }
+        Ok(has_privilege(
+            session.seen_catalog(),
+            role,
+            subject,
+            privileges,
+        ))
     }
 
     /// The privileges that others than the owner have on a relation: role, privilege, whether the role may grant it.
@@ -391,6 +388,7 @@ impl CatalogFacts {
 /// The entry of a relation; those of temporary ones are the session's.
 pub(super) fn entry_of(session: &Session, schema: &str, name: &str) -> Option<Arc<CatalogEntry>> {
     let state = session.seen_catalog();
+    let schema = session.known_schema(schema);
     match schema == TEMPORARY {
         true => {
             let entry = session.temporary.get(name)?;
@@ -400,7 +398,7 @@ pub(super) fn entry_of(session: &Session, schema: &str, name: &str) -> Option<Ar
     }
 }
 
-fn facts(entry: &Arc<CatalogEntry>) -> Option<ObjectFacts> {
+pub(super) fn facts(entry: &Arc<CatalogEntry>) -> Option<ObjectFacts> {
     let kind = match &entry.definition {
         Definition::Schema => FactsKind::Schema,
         Definition::Table(table) => match &table.materialized {

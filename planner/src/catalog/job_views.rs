@@ -33,6 +33,7 @@ pub(super) const COLUMNS: &[(&str, ColumnType)] = &[
 /// The rows of `ml.jobs`: those of the role itself, or all for who monitors.
 pub(super) fn rows(session: &Session) -> Vec<Vec<Cell>> {
     let running = session.engine.trainings();
+    let access = session.access();
     let row = |job: Job| {
         let own = running.iter().filter(|(pid, _)| *pid == job.process_id);
         let now = own.map(|(_, progress)| progress).next();
@@ -43,7 +44,7 @@ pub(super) fn rows(session: &Session) -> Vec<Vec<Cell>> {
             job.number.into(),
             Cell::Integer(i64::from(job.process_id)),
             job.model.clone().into(),
-            job.user.clone().into(),
+            job.user.name_in(access.state()).into(),
             job.state.name().into(),
             progress.map_or(Cell::Null, |progress| progress.phase.into()),
             job.passes().into(),
@@ -61,9 +62,9 @@ pub(super) fn rows(session: &Session) -> Vec<Vec<Cell>> {
             job.error.clone().into(),
         ]
     };
-    let access = session.access();
     let jobs = session.engine.jobs.list().into_iter();
-    jobs.filter(|job| access.is(roles::MONITOR) || access.is(&job.user))
+    let is_own = |job: &Job| access.is(&job.user.name_in(access.state()));
+    jobs.filter(|job| access.is(roles::MONITOR) || is_own(job))
         .map(row)
         .collect()
 }

@@ -19,6 +19,8 @@ pub(crate) mod schema;
 pub(crate) mod sequence_row;
 pub(crate) mod system;
 pub(crate) mod table_relations;
+mod temporary_facts;
+pub(crate) mod type_facts;
 mod view_texts;
 
 use std::collections::BTreeMap;
@@ -95,9 +97,8 @@ impl CatalogProvider for SessionCatalog {
         names.extend(lock(&self.added).keys().cloned());
         names.push(ML.to_owned());
         let session = self.session.upgrade();
-        if session.is_some_and(|session| !session.temporary.is_empty()) {
-            names.push(TEMPORARY.to_owned());
-        }
+        let session = session.filter(|session| session.temporary.has_schema());
+        names.extend(session.map(|session| session.temporary_schema()));
         names.sort();
         names.dedup();
         names
@@ -118,14 +119,15 @@ impl CatalogProvider for SessionCatalog {
         }
         if name == SEARCHED {
             let session = self.session.upgrade()?;
-            let mut path = session.search_path();
+            let mut path = session.relation_path();
             if !path.iter().any(|schema| schema == PG_CATALOG) {
                 path.push(PG_CATALOG.to_owned());
             }
-            path.insert(0, TEMPORARY.to_owned());
             let schemas = path.iter().filter_map(|schema| self.schema(schema));
             return Some(Arc::new(SearchedSchemas(schemas.collect())));
         }
+        let session = self.session.upgrade()?;
+        let name = session.known_schema(name);
         let is_known = self.engine.catalog.state().schema_exists(name);
         if !is_known && name != TEMPORARY {
             return None;

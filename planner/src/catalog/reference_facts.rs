@@ -32,7 +32,7 @@ pub(crate) async fn references(
     let mut all = Vec::new();
     for reference in shape.references() {
         if reference.table == entry.id {
-            all.extend(told(reference, entry, shape));
+            all.extend(told(session, (reference, entry), shape));
             continue;
         }
         let state = session.seen_catalog();
@@ -40,7 +40,7 @@ pub(crate) async fn references(
             continue;
         };
         match session.seen_shape(&other.id).await {
-            Ok(shape) => all.extend(told(reference, other, &shape)),
+            Ok(shape) => all.extend(told(session, (reference, other), &shape)),
             Err(error) => {
                 let name = &other.name;
                 tracing::debug!(name, %error, "a table that is referred to cannot be opened");
@@ -50,7 +50,11 @@ pub(crate) async fn references(
     all
 }
 
-fn told(reference: Reference, other: &CatalogEntry, shape: &TableShape) -> Option<ReferenceFacts> {
+fn told(
+    session: &Session,
+    (reference, other): (Reference, &CatalogEntry),
+    shape: &TableShape,
+) -> Option<ReferenceFacts> {
     let keys = shape.keys();
     let key = keys.iter().find(|key| key.name == reference.key)?;
     let column = |place: &usize| key.columns.get(*place).cloned();
@@ -61,7 +65,7 @@ fn told(reference: Reference, other: &CatalogEntry, shape: &TableShape) -> Optio
         positions: columns.iter().map(position).collect::<Option<_>>()?,
         columns,
         oid: other.oid,
-        schema: other.schema.clone(),
+        schema: session.shown_schema(&other.schema),
         table: other.name.clone(),
         reference,
     })

@@ -132,6 +132,9 @@ impl CatalogFacts {
                 _ => {}
             }
         }
+        for sequence in &mut found {
+            sequence.schema = session.shown_schema(&sequence.schema);
+        }
         Ok(found)
     }
 }

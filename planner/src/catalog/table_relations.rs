@@ -62,7 +62,8 @@ impl CatalogFacts {
     pub fn is_of_table(&self, schema: &str, name: &str) -> Result<bool> {
         let session = self.session()?;
         let known = Arc::clone(&lock(&session.table_relations));
-        Ok(known.names.contains(&(schema.to_owned(), name.to_owned())))
+        let schema = session.known_schema(schema).to_owned();
+        Ok(known.names.contains(&(schema, name.to_owned())))
     }
 }
 

@@ -37,6 +37,7 @@ use crate::copy_options::{
 };
 use crate::error::{Error, Result};
 use crate::session::Session;
+use crate::settings::{SERVER_ENCODING, copied_encoding};
 use crate::statement_run::StatementControl;
 use crate::streams::stream;
 
@@ -210,7 +211,9 @@ impl Copy {
             CopyOption::Null(text) => ("null", text.clone()),
             CopyOption::Quote(quote) => ("quote", quote.to_string()),
             CopyOption::Escape(escape) => ("escape", escape.to_string()),
-            CopyOption::Encoding(encoding) if is_utf8(encoding) => return Ok(()),
+            CopyOption::Encoding(encoding) if copied_encoding(encoding)? == SERVER_ENCODING => {
+                return Ok(());
+            }
             other => {
                 let what = format!("COPY ... ({}) with a file", written_option(other));
                 return Err(Error::unsupported(what));
@@ -560,10 +563,6 @@ fn with_texts(
         "SELECT {items} FROM ({query}) AS copied ({names})"
     ))
     .map(Some)
-}
-
-fn is_utf8(encoding: &str) -> bool {
-    ["utf8", "utf-8"].contains(&encoding.to_lowercase().as_str())
 }
 
 pub(super) fn parsed_insert(text: &str) -> Result<ast::Insert> {

@@ -259,7 +259,7 @@ async fn change_rows(
             changes = first_rows(changes, &any_keys, rewrite.shape(), memory)?;
         }
         changes = numbered_changes(session, &table.id, rewrite.shape(), changes);
-        let returned = Returned::of(session, returning, &parameters).await?;
+        let returned = Returned::of(session, returning, &parameters, control)?;
         if let Some(returned) = &returned {
             changes = returned.of_changes(changes)?;
         }

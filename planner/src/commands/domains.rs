@@ -23,7 +23,6 @@ use super::storage_options::check_collation;
 use super::table_shape::{checked_condition, checked_default, clock_digits, text_limit};
 use super::tables::{self, Drop};
 use super::{declared_types, kind_name};
-use crate::access::own;
 use crate::bind::{DOMAIN_VALUE, condition_of, settle_domain};
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -120,11 +119,11 @@ async fn create(
         declared.add(session, &shape, &name, rule, &mut definition)?;
     }
     let over = definition.over.clone();
-    let mut entry = CatalogEntry::new(&schema, &name, Definition::Domain(definition));
-    own(session, &mut entry);
+    let entry = CatalogEntry::new(&schema, &name, Definition::Domain(definition));
+    let role = session.identity().current();
     let commit = session.engine.catalog.commit(text, |state| {
         match over.as_ref().is_none_or(|id| state.by_id(id).is_some()) {
-            true => Ok(vec![Change::Put(entry.clone())]),
+            true => Ok(vec![Change::Put(role.own(state, &entry)?)]),
             false => Err(StorageError::Conflict {
                 object: format!("domain \"{}\"", entry.name),
             }),

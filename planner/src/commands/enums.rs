@@ -15,7 +15,6 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::alter_table::change_definition;
 use super::{enum_labels, folded, name_parts};
-use crate::access::own;
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
@@ -31,10 +30,7 @@ pub(super) async fn create(
     text: &str,
 ) -> Result<String> {
     let Some(UserDefinedTypeRepresentation::Enum { labels: written }) = representation else {
-        return Err(Error::Unsupported {
-            what: "CREATE TYPE of this kind".to_owned(),
-            hint: Some("CREATE TYPE name AS ENUM ('a', 'b') makes an enum.".to_owned()),
-        });
+        return Err(unsupported(representation));
     };
     let mut labels = Vec::with_capacity(written.len());
     for ident in written {
@@ -52,14 +48,35 @@ pub(super) async fn create(
         labels,
         array_oid: 0,
     });
-    let mut entry = CatalogEntry::new(&schema, &name, definition);
-    own(session, &mut entry);
-    let commit = session
-        .engine
-        .catalog
-        .commit(text, |_| Ok(vec![Change::Put(entry.clone())]));
+    let entry = CatalogEntry::new(&schema, &name, definition);
+    let role = session.identity().current();
+    let commit = session.engine.catalog.commit(text, |state| {
+        Ok(vec![Change::Put(role.own(state, &entry)?)])
+    });
     commit.await?;
     Ok("CREATE TYPE".to_owned())
+}
+
+/// That there are no types of a kind, with what is there instead.
+fn unsupported(representation: Option<&UserDefinedTypeRepresentation>) -> Error {
+    let is_composite = matches!(
+        representation,
+        Some(UserDefinedTypeRepresentation::Composite { .. })
+    );
+    let (what, hint) = match is_composite {
+        true => (
+            "CREATE TYPE ... AS (...)",
+            "A column of type STRUCT<a INT, b TEXT> holds such rows, as ROW(1, 'x'); each table has a type of its rows.",
+        ),
+        false => (
+            "CREATE TYPE of this kind",
+            "CREATE TYPE name AS ENUM ('a', 'b') makes an enum.",
+        ),
+    };
+    Error::Unsupported {
+        what: what.to_owned(),
+        hint: Some(hint.to_owned()),
+    }
 }
 
 /// Fails if something has the name that a type is to get.
@@ -68,6 +85,13 @@ pub(super) fn check_free(session: &Session, schema: &str, name: &str) -> Result<
         None => Ok(()),
         Some(_) => Err(taken("type", name)),
     }
+}
+
+/// That a relation cannot have the name of a type: its rows would have a type of the same name.
+pub(super) fn taken_by_type(name: &str) -> Error {
+    let message = format!("type \"{name}\" already exists");
+    let hint = "A relation has an associated type of the same name, so you must use a name that doesn't conflict with any existing type.";
+    Error::invalid("42710", message, Some(hint))
 }
 
 fn taken(what: &str, name: &str) -> Error {

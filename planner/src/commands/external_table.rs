@@ -16,11 +16,12 @@ use datafusion::sql::sqlparser::ast::{self, ColumnOption};
 use super::name_parts;
 use super::table_shape::text_limit;
 use super::tables::{declared_schema, put, replaced, skips_existing};
-use crate::access::{FileUse, own};
+use crate::access::FileUse;
 use crate::error::{Error, Result};
 use crate::functions::type_of;
 use crate::session::Session;
 use crate::statement_run::StatementControl;
+use crate::temporary::SCHEMA as TEMPORARY;
 
 /// `CREATE EXTERNAL TABLE`.
 pub(super) async fn create_external(
@@ -30,7 +31,7 @@ pub(super) async fn create_external(
     control: &StatementControl,
 ) -> Result<String> {
     const TAG: &str = "CREATE EXTERNAL TABLE";
-    let (owner_schema, name) = session.object_parts(&name_parts(&create.name))?;
+    let (owner_schema, name) = place(session, create)?;
     if skips_existing(session, &owner_schema, &name, create.if_not_exists, control)? {
         return Ok(TAG.to_owned());
     }
@@ -83,13 +84,22 @@ pub(super) async fn create_external(
     {
         check_declared(declared, &found.schema(), &name)?;
     }
-    let mut entry = CatalogEntry::new(&owner_schema, &name, Definition::ExternalTable(definition));
-    own(session, &mut entry);
+    let entry = CatalogEntry::new(&owner_schema, &name, Definition::ExternalTable(definition));
+    let role = session.identity().current();
     engine
         .catalog
-        .commit(text, |_| Ok(put(&replaced, entry.clone())))
+        .commit(text, |state| Ok(put(&replaced, role.own(state, &entry)?)))
         .await?;
     Ok(TAG.to_owned())
+}
+
+/// The schema and the name of a table to be, which is never a temporary one.
+fn place(session: &Session, create: &CreateExternalTable) -> Result<(String, String)> {
+    let place = session.new_relation_parts(&name_parts(&create.name), false)?;
+    match place.0 == TEMPORARY {
+        true => Err(Error::unsupported("a temporary external table")),
+        false => Ok(place),
+    }
 }
 
 /// The options with names in lower case, without DataFusion's prefix.

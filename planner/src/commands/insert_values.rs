@@ -26,6 +26,10 @@ pub(super) async fn insert_values(
     parameters: &[ScalarValue],
     control: &StatementControl,
 ) -> Result<Option<(String, Option<Returned>)>> {
+    // A query waits, which nothing does here between the rows and their commit.
+    if returning.is_some_and(|returning| returning.is_query()) {
+        return Ok(None);
+    }
     let tables = session.tables();
     let shape = tables.shape(&table.id).await?;
     let Some((insert, on_conflict)) = change.as_insert(&shape, view)? else {
@@ -40,7 +44,7 @@ pub(super) async fn insert_values(
     let (Some(rows), true) = (rows.pop(), rows.is_empty()) else {
         return Ok(None);
     };
-    let returned = Returned::of(session, returning, parameters).await?;
+    let returned = Returned::of(session, returning, parameters, control)?;
     let accept = |rows: &[RecordBatch]| match &returned {
         Some(returned) => returned.only_of(rows),
         None => Ok(()),

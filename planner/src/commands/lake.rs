@@ -60,12 +60,12 @@ pub(super) async fn create(
         _ => CatalogEntry::new("", name, definition.clone()),
     };
     let granted = std::mem::take(entry.granted_mut());
-    entry.owner = session.user();
     entry.definition = definition;
     *entry.granted_mut() = granted;
+    let role = session.identity().current();
     let commit = session.engine.catalog.commit(&text, |state| {
         check_credential(state, &entry.definition)?;
-        Ok(vec![Change::Put(entry.clone())])
+        Ok(vec![Change::Put(role.own(state, &entry)?)])
     });
     commit.await?;
     Ok(tag)

@@ -20,7 +20,7 @@ use super::table_shape::query_shape;
 use super::tables::{publish, replaced, skips_existing};
 use super::views::sound_query;
 use super::{kind_name, name_parts};
-use crate::access::{TableUse, as_role, own};
+use crate::access::{TableUse, as_role};
 use crate::bind::{as_table_rows, row_checks, undefined_column};
 use crate::catalog::schema::bound_view;
 use crate::error::{Error, Result};
@@ -40,7 +40,7 @@ pub(super) async fn create(
 ) -> Result<String> {
     const TAG: &str = "CREATE MATERIALIZED VIEW";
     let view = &create.view;
-    let (schema, name) = session.object_parts(&name_parts(&view.name))?;
+    let (schema, name) = session.new_relation_parts(&name_parts(&view.name), false)?;
     refuse(view, &schema)?;
     if skips_existing(session, &schema, &name, view.if_not_exists, control)? {
         return Ok(TAG.to_owned());
@@ -54,7 +54,6 @@ pub(super) async fn create(
         &name,
         Definition::Table(TableDefinition::default()),
     );
-    own(session, &mut entry);
     let (shape, tag) = match create.with_data {
         true => {
             let state = session.engine.catalog.state();

@@ -46,6 +46,7 @@ mod table_references;
 mod table_shape;
 mod tables;
 mod text_file;
+mod unnamed_types;
 mod view_options;
 mod views;
 mod waiting;
@@ -463,7 +464,7 @@ async fn in_transaction(
     match statement {
         S::StartTransaction { begin, modes, .. } => {
             let modes = Modes::of(modes, deferrable);
-            Ok(transaction::begin(session, *begin, modes, control))
+            transaction::begin(session, *begin, modes, control)
         }
         S::Commit { chain, .. } => transaction::commit(session, *chain, control).await,
         S::Rollback {

@@ -104,6 +104,7 @@ fn go_on_in_background(session: &Arc<Session>, fit: FitPlan, control: &Statement
     let own = StatementControl {
         cancel: CancellationToken::new(),
         notices: notices_in,
+        returned: None,
     };
     let user = session.identity().current();
     let running = BackgroundTraining::begin(&engine, process_id, user, &own.cancel);

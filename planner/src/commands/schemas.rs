@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::SchemaName;
 
 use super::privileges::check_new_owner;
 use super::{folded, name_parts};
-use crate::access::own;
+use crate::access::HeldRole;
 use crate::error::Result;
 use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
@@ -39,16 +39,20 @@ pub(super) async fn create(
         });
         return Ok("CREATE SCHEMA".to_owned());
     }
-    let mut entry = CatalogEntry::new_schema(name);
-    own(session, &mut entry);
+    let entry = CatalogEntry::new_schema(name);
+    let mut role = session.identity().current();
     if let Some(owner) = owner {
-        check_new_owner(session, &session.access(), &entry, &owner)?;
-        entry.owner = owner;
+        let access = session.access();
+        let own = role.own(access.state(), &entry)?;
+        check_new_owner(session, &access, &own, &owner)?;
+        role = HeldRole::of(access.state(), &owner);
     }
     session
         .engine
         .catalog
-        .commit(text, |_| Ok(vec![Change::Put(entry.clone())]))
+        .commit(text, |state| {
+            Ok(vec![Change::Put(role.own(state, &entry)?)])
+        })
         .await?;
     Ok("CREATE SCHEMA".to_owned())
 }

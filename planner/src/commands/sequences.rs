@@ -10,7 +10,7 @@ use auspex_storage::{
 };
 
 use super::sequence_names::{follows_its_column, has_followed, numbered_column};
-use crate::access::{TableUse, own};
+use crate::access::TableUse;
 use crate::bind::column_place;
 use crate::error::{Error, Result};
 use crate::sequences::{Numbers, default_text, identity_of, move_column, numbers_of_name};
@@ -34,10 +34,9 @@ pub(super) async fn run(
             if_not_exists,
             options,
         } => {
-            let (mut schema, name) = session.object_parts(&name.parts)?;
-            if *temporary || schema == TEMPORARY {
+            let (schema, name) = session.new_relation_parts(&name.parts, *temporary)?;
+            if schema == TEMPORARY {
                 session.access().check_temporary()?;
-                TEMPORARY.clone_into(&mut schema);
             }
             let place = [schema, name];
             create(session, (&place, *if_not_exists), options, text, control).await
@@ -130,16 +129,15 @@ async fn create(
     }
     let mut definition = declared(options, None)?;
     definition.owned_by = owner(session, schema, options).await?.flatten();
-    let mut entry = CatalogEntry::new(schema, name, Definition::Sequence(definition));
-    own(session, &mut entry);
+    let entry = CatalogEntry::new(schema, name, Definition::Sequence(definition));
     if schema == TEMPORARY {
-        session.add_temporary(entry).await;
+        session.add_temporary(entry).await?;
         return Ok(TAG.to_owned());
     }
-    let commit = session
-        .engine
-        .catalog
-        .commit(text, |_| Ok(vec![Change::Put(entry.clone())]));
+    let role = session.identity().current();
+    let commit = session.engine.catalog.commit(text, |state| {
+        Ok(vec![Change::Put(role.own(state, &entry)?)])
+    });
     commit.await?;
     Ok(TAG.to_owned())
 }
@@ -164,8 +162,13 @@ async fn alter(
         }
         SequenceAction::SetSchema(to) => {
             check_unused(session, sequence, &[]).await?;
-            session.access().check_schema(&to.value, "CREATE")?;
-            changed.schema.clone_from(&to.value);
+            let to = session.known_schema(&to.value);
+            session.access().check_schema(to, "CREATE")?;
+            if (to == TEMPORARY) != (sequence.schema == TEMPORARY) {
+                let message = "cannot move objects into or out of temporary schemas";
+                return Err(Error::invalid("0A000", message, None));
+            }
+            to.clone_into(&mut changed.schema);
         }
         SequenceAction::Set(options) => {
             let Definition::Sequence(old) = &sequence.definition else {
@@ -181,10 +184,6 @@ async fn alter(
         }
     }
     if sequence.schema == TEMPORARY {
-        if changed.schema != TEMPORARY {
-            let message = "cannot move objects into or out of temporary schemas";
-            return Err(Error::invalid("0A000", message, None));
-        }
         session.temporary.replace(&sequence.name, changed);
         return Ok(ALTERED.to_owned());
     }

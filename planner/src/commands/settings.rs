@@ -106,7 +106,7 @@ pub(super) fn set(
             ..
         } => set_characteristics(session, modes, deferrable)?,
         Set::SetTransaction { modes, .. } => {
-            transaction::set_modes(session, Modes::of(modes, deferrable), control);
+            transaction::set_modes(session, Modes::of(modes, deferrable), control)?;
         }
         Set::MultipleAssignments { assignments } => {
             for assignment in assignments {

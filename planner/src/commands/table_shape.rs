@@ -4,7 +4,6 @@
 //! planned. Reads and writes nothing.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use auspex_sql::Word;
@@ -17,12 +16,13 @@ use datafusion::common::DFSchema;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, ExprSchemable as _};
 use datafusion::sql::sqlparser::ast::{
-    self, ColumnOption, GeneratedAs, SequenceOptions, TableConstraint, visit_expressions_mut,
+    self, ColumnOption, GeneratedAs, SequenceOptions, TableConstraint,
 };
 
 use super::folded;
 use super::table_keys::{DeclaredKey, add_key, free_name, is_taken, name_taken};
 use super::tables::declared_schema;
+use super::unnamed_types::without_named_types;
 use crate::bind::{
     check_definition, default_of_sequences, defined_expr, defined_value, settle_domain,
     undefined_column,
@@ -367,7 +367,7 @@ fn planned_condition(
     schema: &DFSchema,
 ) -> Result<(String, Expr)> {
     refuse_queries(expr, "check constraint")?;
-    let mut expr = without_enums(session, expr);
+    let mut expr = without_named_types(session, expr);
     // The catalogs show a check in parentheses, which dumps put into parentheses again.
     while let ast::Expr::Nested(inner) = expr {
         expr = *inner;
@@ -393,35 +393,6 @@ fn refuse_queries(expr: &ast::Expr, what: &str) -> Result<()> {
     }
 }
 
-/// An expression without casts of literals to enums and domains, as which columns and comparisons read them anyway: texts of definitions
-/// name no types of the catalog.
-fn without_enums(session: &Session, expr: &ast::Expr) -> ast::Expr {
-    let mut expr = expr.clone();
-    // The visitor never breaks off.
-    let _ = visit_expressions_mut(&mut expr, |expr| {
-        if let ast::Expr::Cast {
-            expr: inner,
-            data_type: ast::DataType::Custom(name, _),
-            ..
-        } = &*expr
-            && matches!(inner.as_ref(), ast::Expr::Value(_))
-            && is_read_anyway(session, name)
-        {
-            *expr = inner.as_ref().clone();
-        }
-        ControlFlow::<()>::Continue(())
-    });
-    expr
-}
-
-/// Whether a literal is read as a value of a type without a cast to it: an enum, a domain, and `bpchar`, by which the
-/// catalogs show literals beside columns of `char(n)`.
-fn is_read_anyway(session: &Session, name: &ast::ObjectName) -> bool {
-    let parts = super::name_parts(name);
-    let is_padded = parts.last().is_some_and(|name| name == "bpchar");
-    is_padded || session.type_entry(&parts).is_some()
-}
-
 /// The text of a default; `None` for NULL.
 pub(super) fn checked_default(
     session: &Arc<Session>,
@@ -437,7 +408,7 @@ pub(super) fn checked_default(
         return Err(Error::invalid("42601", message, None));
     }
     refuse_queries(expr, "DEFAULT expression")?;
-    let expr = default_of_sequences(session, &without_enums(session, expr))?;
+    let expr = default_of_sequences(session, &without_named_types(session, expr))?;
     let text = expr.to_string();
     if text.eq_ignore_ascii_case("null") {
         return Ok(None);
@@ -495,7 +466,7 @@ fn checked_generation(
     let name = column.name();
     refuse_queries(expr, "column generation expression")?;
     let schema = DFSchema::try_from(shape.schema())?;
-    let text = without_enums(session, expr).to_string();
+    let text = without_named_types(session, expr).to_string();
     let planned = defined_value(&session.state(None), &text, column, &schema)?;
     let invalid = |message: String| Err(Error::invalid("42P17", message, None));
     if planned.is_volatile() {

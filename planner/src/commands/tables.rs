@@ -32,11 +32,12 @@ use super::table_references::{DeclaredReference, add_reference, release_tables, 
 use super::table_shape::{declared_shape, query_shape, set_partitions};
 use super::views::name_columns;
 use super::{declared_types, enums, folded, kind_name, name_parts, sequences};
-use crate::access::{Access, TableUse, own};
+use crate::access::{Access, TableUse};
 use crate::bind::{bind_query, check_usage, declared_columns, distinct_names, settle_type};
 use crate::engine::Engine;
 use crate::error::{Error, Result, nearest};
 use crate::functions::refuse_wide;
+use crate::search_path::is_type;
 use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
 use crate::streams::{TableRows, told};
@@ -59,13 +60,14 @@ pub(super) async fn create(
     (text, parameters): (&str, &[ScalarValue]),
     control: &StatementControl,
 ) -> Result<String> {
-    refuse(create)?;
-    session.refuse_foreign(&name_parts(&create.name))?;
-    let (mut schema, name) = session.object_parts(&name_parts(&create.name))?;
-    match create.temporary {
+    let parts = name_parts(&create.name);
+    session.refuse_foreign(&parts)?;
+    let (schema, name) = session.new_relation_parts(&parts, create.temporary)?;
+    let is_temporary = schema == TEMPORARY;
+    refuse(create, is_temporary)?;
+    match is_temporary {
         true => {
             session.access().check_temporary()?;
-            TEMPORARY.clone_into(&mut schema);
             if skips_temporary(session, &name, create, control)? {
                 return Ok("CREATE TABLE".to_owned());
             }
@@ -80,7 +82,6 @@ pub(super) async fn create(
     }
     let definition = Definition::Table(TableDefinition::default());
     let mut entry = CatalogEntry::new(&schema, &name, definition);
-    own(session, &mut entry);
     let (shape, rows) = match &create.query {
         Some(query) => {
             let query = query.as_ref().clone();
@@ -112,8 +113,8 @@ pub(super) async fn create(
         }
     };
     entry.definition = Definition::Table(shape.definition());
-    if create.temporary {
-        add_temporary(session, entry, create.on_commit.as_ref()).await;
+    if is_temporary {
+        add_temporary(session, entry, create.on_commit.as_ref()).await?;
         return Ok(tag);
     }
     publish(session, &entry, create.or_replace, text).await?;
@@ -132,10 +133,13 @@ fn named_columns(create: &ast::CreateTable) -> Vec<String> {
 }
 
 /// Adds a temporary table in the place of another one of its name. Outside of a block its transaction is over.
-async fn add_temporary(session: &Arc<Session>, entry: CatalogEntry, on_commit: Option<&OnCommit>) {
+async fn add_temporary(
+    session: &Arc<Session>,
+    entry: CatalogEntry,
+    on_commit: Option<&OnCommit>,
+) -> Result<()> {
     let (name, id) = (entry.name.clone(), entry.id.clone());
-    session.drop_temporary(&name).await;
-    session.add_temporary(entry).await;
+    session.add_temporary(entry).await?;
     match on_commit {
         Some(OnCommit::Drop) if !session.drop_at_end(&name, &id) => {
             session.drop_temporary(&name).await;
@@ -148,6 +152,7 @@ async fn add_temporary(session: &Arc<Session>, entry: CatalogEntry, on_commit: O
         }
         _ => {}
     }
+    Ok(())
 }
 
 /// Puts a table whose files are written into the catalog, in the place of another one if it replaces one.
@@ -183,10 +188,11 @@ async fn put_in_place(
     text: &str,
 ) -> Result<Option<Arc<CatalogEntry>>> {
     let catalog = &session.engine.catalog;
+    let role = session.identity().current();
     let mut rounds = 1..MAX_ROUNDS;
     loop {
         let replaced = replaced(session, &entry.schema, &entry.name, or_replace)?;
-        let committed = catalog.commit(text, |_| Ok(put(&replaced, entry.clone())));
+        let committed = catalog.commit(text, |state| Ok(put(&replaced, role.own(state, entry)?)));
         let committed = committed.await;
         match committed {
             Ok(_) => return Ok(replaced),
@@ -254,8 +260,8 @@ fn with_clauses(
 }
 
 /// What `CREATE TABLE` cannot do yet, by name.
-fn refuse(create: &ast::CreateTable) -> Result<()> {
-    if create.on_commit.is_some() && !create.temporary {
+fn refuse(create: &ast::CreateTable, is_temporary: bool) -> Result<()> {
+    if create.on_commit.is_some() && !is_temporary {
         let message = "ON COMMIT can only be used on temporary tables";
         return Err(Error::invalid("42P16", message, None));
     }
@@ -377,6 +383,7 @@ pub(super) fn replaced(
             kind: "model",
             name: name.to_owned(),
         }),
+        Some(old) if is_type(old) => Err(enums::taken_by_type(name)),
         Some(_) => Err(Error::Duplicate {
             kind: "relation",
             name: name.to_owned(),

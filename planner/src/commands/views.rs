@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{CatalogEntry, Change, Definition, ViewDefinition};
+use auspex_storage::{
+    CatalogEntry, CatalogState, Change, Definition, Error as StorageError, ViewDefinition,
+};
 use datafusion::sql::sqlparser::ast;
 
+use super::enums::taken_by_type;
 use super::{folded, name_parts, settings::dialect_name, view_options};
-use crate::access::own;
 use crate::bind::{BoundQuery, bind_query, distinct_names};
 use crate::error::{Error, Result};
 use crate::name_scope::defining;
+use crate::search_path::is_type;
 use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
 use crate::temporary::SCHEMA as TEMPORARY;
@@ -24,14 +27,14 @@ pub(super) async fn create(
     if create.materialized {
         return Err(Error::unsupported("CREATE TEMPORARY MATERIALIZED VIEW"));
     }
-    let (mut schema, name) = session.object_parts(&name_parts(&create.name))?;
-    let is_temporary = create.temporary || schema == TEMPORARY;
+    let parts = name_parts(&create.name);
+    let (schema, name) = session.new_relation_parts(&parts, create.temporary)?;
+    let is_temporary = schema == TEMPORARY;
     let sound = sound_query(session, create, is_temporary).await?;
     let state = session.engine.catalog.state();
     let existing = match is_temporary {
         true => {
             session.access().check_temporary()?;
-            TEMPORARY.clone_into(&mut schema);
             let known = session.temporary.get(&name);
             known.map(|entry| session.temporary.owned_now(entry, &state))
         }
@@ -50,39 +53,63 @@ pub(super) async fn create(
         return Ok("CREATE VIEW".to_owned());
     }
     let view = Definition::View(sound.definition);
-    let entry = match existing {
+    let role = session.identity().current();
+    // A new one is its role's, an old one stays whose it is.
+    let (entry, owner) = match existing {
         Some(old) if create.or_replace && is_view(&old) => {
             session.access().check_owner(&old)?;
-            CatalogEntry {
+            let entry = CatalogEntry {
                 definition: view,
                 ..old.as_ref().clone()
-            }
+            };
+            (entry, None)
         }
-        Some(_) => {
-            return Err(Error::Duplicate {
-                kind: "relation",
-                name,
-            });
-        }
-        None => {
-            let mut entry = CatalogEntry::new(&schema, &name, view);
-            own(session, &mut entry);
-            entry
-        }
+        Some(old) => return Err(taken(&old)),
+        None => (CatalogEntry::new(&schema, &name, view), Some(&role)),
+    };
+    let owned = |state: &CatalogState| match owner {
+        Some(owner) => owner.own(state, &entry),
+        None if is_temporary => Ok(entry.clone()),
+        None => replaced(state, &entry),
     };
     if is_temporary {
-        session
-            .temporary
-            .give(&entry.id, session.identity().current());
+        let entry = owned(&state)?;
+        session.temporary.give(&entry.id, role.clone());
         session.temporary.replace(&name, entry);
         return Ok("CREATE VIEW".to_owned());
     }
     session
         .engine
         .catalog
-        .commit(text, |_| Ok(vec![Change::Put(entry.clone())]))
+        .commit(text, |state| Ok(vec![Change::Put(owned(state)?)]))
         .await?;
     Ok("CREATE VIEW".to_owned())
+}
+
+/// The entry of a view that gets another query, as the commit finds it: its rights, owner or name may be others by now.
+fn replaced(
+    state: &CatalogState,
+    entry: &CatalogEntry,
+) -> std::result::Result<CatalogEntry, StorageError> {
+    let found = state.by_id(&entry.id);
+    let found = found.ok_or_else(|| StorageError::Conflict {
+        object: format!("view \"{}\"", entry.name),
+    })?;
+    Ok(CatalogEntry {
+        definition: entry.definition.clone(),
+        ..CatalogEntry::clone(found)
+    })
+}
+
+/// That something has the name that a view is to get.
+fn taken(holder: &CatalogEntry) -> Error {
+    match is_type(holder) {
+        true => taken_by_type(&holder.name),
+        false => Error::Duplicate {
+            kind: "relation",
+            name: holder.name.clone(),
+        },
+    }
 }
 
 /// The query of a view to be, under the names of its columns, and what is stored of it.

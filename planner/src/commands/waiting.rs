@@ -25,7 +25,7 @@ pub(super) fn is_kept(session: &Session, statement: &Statement) -> bool {
 fn can_wait(session: &Session, statement: &Statement) -> bool {
     match statement {
         Statement::Grant(_) | Statement::AlterOwner(_) => true,
-        Statement::CreateTable(create) => makes_temporary(&create.table),
+        Statement::CreateTable(create) => makes_temporary(session, &create.table),
         Statement::ConstraintComment(comment) => {
             comment.is_of_domain || is_lasting(session, &comment.owner.parts)
         }
@@ -52,7 +52,7 @@ fn sql_can_wait(session: &Session, statement: &ast::Statement) -> bool {
             is_lasting(session, &parts)
         }
         S::CreateIndex(index) => is_lasting(session, &name_parts(&index.table_name)),
-        S::CreateTable(create) => makes_temporary(create),
+        S::CreateTable(create) => makes_temporary(session, create),
         // Constraints of lasting tables alone are found by the names of indexes.
         S::AlterIndex { .. } => true,
         S::AlterTable(alter) => alters_one_table(session, alter),
@@ -73,8 +73,10 @@ fn sql_can_wait(session: &Session, statement: &ast::Statement) -> bool {
 }
 
 /// Whether a temporary table is made that notes nothing in another one, as a foreign key does.
-fn makes_temporary(create: &ast::CreateTable) -> bool {
-    create.temporary && DeclaredReference::of_create(create).is_empty()
+fn makes_temporary(session: &Session, create: &ast::CreateTable) -> bool {
+    let place = session.new_relation_parts(&name_parts(&create.name), create.temporary);
+    let is_temporary = matches!(place, Ok((schema, _)) if schema == TEMPORARY);
+    is_temporary && DeclaredReference::of_create(create).is_empty()
 }
 
 /// Whether a name means no temporary relation, which is the session's own and changes at once.

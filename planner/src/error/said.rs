@@ -10,7 +10,7 @@ use super::report::Report;
 use crate::functions::type_name;
 
 /// How messages begin, and what is said instead.
-const KNOWN: [(&str, &str, &str); 14] = [
+const KNOWN: [(&str, &str, &str); 16] = [
     (
         "SELECT DISTINCT ON expressions must match initial ORDER BY expressions",
         "42P10",
@@ -49,6 +49,16 @@ const KNOWN: [(&str, &str, &str); 14] = [
     ("LIMIT must be >= 0", "2201W", "LIMIT must not be negative"),
     ("OFFSET must be >=0", "2201X", "OFFSET must not be negative"),
     (
+        "Unsupported LIMIT expression",
+        "0A000",
+        "LIMIT of what is no constant is not supported",
+    ),
+    (
+        "Unsupported OFFSET expression",
+        "0A000",
+        "OFFSET of what is no constant is not supported",
+    ),
+    (
         "NTILE requires a positive integer",
         "22014",
         "argument of ntile must be greater than zero",
@@ -73,6 +83,15 @@ fn refused_cast(types: &str) -> Option<Report> {
     let name = |text: &str| DataType::from_str(text).ok().map(|found| type_name(&found));
     let said = format!("cannot cast type {} to {}", name(from)?, name(to)?);
     Some(Report::new("42846", said))
+}
+
+/// A number of rows that is of another type.
+fn row_count_type(message: &str) -> Option<Report> {
+    let rest = message.strip_prefix("Expected ")?;
+    let (clause, found) = rest.split_once(" to be an integer or null, but got ")?;
+    let found = type_name(&DataType::from_str(found).ok()?);
+    let said = format!("argument of {clause} must be type bigint, not type {found}");
+    Some(Report::new("42804", said))
 }
 
 /// A relation, a column's number or a unit of time that there is not.
@@ -253,7 +272,13 @@ pub(super) fn report(message: &str) -> Option<Report> {
         let said = format!("ORDER BY position {position} is not in select list");
         return Some(Report::new("42P10", said));
     }
-    let others = [unknown_name, bad_pattern, looked_up, wrong_type];
+    let others = [
+        unknown_name,
+        bad_pattern,
+        looked_up,
+        wrong_type,
+        row_count_type,
+    ];
     if let Some(found) = others.into_iter().find_map(|found| found(message)) {
         return Some(found);
     }

@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use auspex_storage::EnumType;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
@@ -67,6 +68,17 @@ impl AggregateUDFImpl for Whole {
         Ok(types[0].clone())
     }
 
+    fn return_field(&self, args: &[FieldRef]) -> Result<FieldRef> {
+        let types: Vec<DataType> = args.iter().map(|arg| arg.data_type().clone()).collect();
+        let field = Field::new(self.name, self.return_type(&types)?, true);
+        // One of the labels is a label; that labels come in their order sees `bind/value_order.rs` to.
+        let known = args.first().and_then(|arg| EnumType::of(arg));
+        Ok(Arc::new(match known {
+            Some(known) => field.with_metadata(known.marks()),
+            None => field,
+        }))
+    }
+
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         let data_type = args.expr_fields[0].data_type().clone();
         Ok(Box::new(Values {
@@ -106,6 +118,15 @@ fn compare(a: &ScalarValue, b: &ScalarValue) -> Ordering {
     {
         return length(*a).cmp(&length(*b));
     }
+    // 0 and -0, which have another order.
+    let is_same = match (a, b) {
+        (ScalarValue::Float32(Some(a)), ScalarValue::Float32(Some(b))) => a == b,
+        (ScalarValue::Float64(Some(a)), ScalarValue::Float64(Some(b))) => a == b,
+        _ => false,
+    };
+    if is_same {
+        return Ordering::Equal;
+    }
     a.partial_cmp(b).unwrap_or(Ordering::Equal)
 }
 
@@ -141,7 +162,9 @@ impl Accumulator for Values {
                 let mut best = (0, 0);
                 let mut start = 0;
                 for end in 1..=self.values.len() {
-                    if end == self.values.len() || self.values[end] != self.values[start] {
+                    if end == self.values.len()
+                        || compare(&self.values[end], &self.values[start]).is_ne()
+                    {
                         if end - start > best.0 {
                             best = (end - start, start);
                         }

@@ -30,7 +30,7 @@ use super::interval::is_interval;
 use super::moment::{TIMESTAMP, timestamptz};
 use super::operators::{comparison, decimal_literal};
 use super::syntax::call;
-use super::text_input::{is_bytes, type_beside, wider};
+use super::text_input::{check_text, is_bytes, type_beside, wider};
 use super::{array_elements, case_marks, chosen_items, element_marks};
 
 /// The beginnings of the operators of marks, which no client's text can write.
@@ -160,6 +160,8 @@ pub(super) fn planned(raw: &RawBinaryExpr, schema: &dyn ExprSchema) -> Result<Op
         }
         _ => array_beside(&raw.right, &raw.left, schema),
     };
+    let array = read_array(&array, &raw.left, schema);
+    check_literal(&array)?;
     let (value, array) = alike(&raw.left, &array, schema);
     let planned = match is_all {
         true => with_all(value, op, array)?,
@@ -280,6 +282,17 @@ pub(super) fn read_array(array: &Planned, value: &Planned, schema: &dyn ExprSche
     match read_beside(&field, array) {
         Some(read) => read,
         None => cast(array, type_beside(text, field.data_type())),
+    }
+}
+
+/// Fails for a text that is no array of the type as which it is read. One in a definition is never read before there are rows.
+fn check_literal(array: &Planned) -> Result<()> {
+    let Planned::Cast(cast) = array else {
+        return Ok(());
+    };
+    match text_of(&cast.expr) {
+        Some(text) => check_text(text, cast.field.data_type()),
+        None => Ok(()),
     }
 }
 

@@ -1,11 +1,12 @@
 //! Keys of groups and calls that differ in their casts alone, `GROUP BY moment::date, moment`, have names of their own: the
-//! planner calls a cast as it calls what is cast, so that it would take two such keys for one.
+//! planner calls a cast as it calls what is cast, so that it would take two such keys for one. Keys such as `x * 2` that the query
+//! computes on with, `x * 2 + 1`, stay whole: the chain of operators would be one call (`checked.rs`), without the key in it.
 //!
-//! In: a statement in its last form before it is planned, in which such a cast becomes the operand of an operator of ours, wherever
-//! the query has it; out: for the planner of operators, a function of the cast, which is gone once the plan is simplified.
+//! In: a statement in its last form before it is planned, in which such a key or cast becomes the operand of an operator of ours, wherever
+//! the query has it; out: for the planner of operators, a function of it, which is gone once the plan is simplified.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::discriminant;
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
@@ -36,9 +37,9 @@ static KEY: LazyLock<ScalarUDF> = LazyLock::new(|| {
     })
 });
 
-/// Marks such casts.
+/// Marks such keys and casts.
 pub(crate) fn mark_cast_keys(statement: &mut Statement) {
-    mark_chosen(statement, shared_casts, 1);
+    mark_chosen(statement, casts_and_chains, 1);
 }
 
 /// Marks what is chosen of each SELECT with multiples of a number, one after the other.
@@ -90,7 +91,7 @@ impl VisitorMut for Marking {
         };
         for cast in casts {
             let mark = self.next_mark();
-            let mut replacing = Replacing { cast: &cast, mark };
+            let mut replacing = Replacing::of(&cast, mark);
             let _ = VisitMut::visit(&mut query.order_by, &mut replacing);
             if let SetExpr::Select(select) = query.body.as_mut() {
                 replacing.in_select(select);
@@ -110,7 +111,7 @@ impl Marking {
             if let SetExpr::Select(select) = side.as_mut() {
                 for cast in (self.chosen)(select) {
                     let mark = self.next_mark();
-                    Replacing { cast: &cast, mark }.in_select(select);
+                    Replacing::of(&cast, mark).in_select(select);
                 }
             }
             self.mark(side);
@@ -123,7 +124,55 @@ impl Marking {
     }
 }
 
-/// The casts in keys and calls whose names others of the query have, too; those around others first.
+/// What is to be marked of a SELECT, each once; what stands around others first.
+fn casts_and_chains(select: &Select) -> Vec<Expr> {
+    let casts = shared_casts(select).into_iter();
+    let all: BTreeMap<String, Expr> = casts
+        .chain(chains_begun(select))
+        .map(|expr| (spelt(&expr), expr))
+        .collect();
+    let mut all: Vec<(String, Expr)> = all.into_iter().collect();
+    all.sort_by_key(|(text, _)| Reverse(text.len()));
+    all.into_iter().map(|(_, expr)| expr).collect()
+}
+
+/// The keys with which longer chains of operators begin.
+fn chains_begun(select: &Select) -> Vec<Expr> {
+    let keys = keys_of(select).into_iter().map(without_brackets);
+    let mut keys: Vec<Expr> = keys.filter(|key| first(key).is_some()).cloned().collect();
+    if keys.is_empty() {
+        return keys;
+    }
+    let mut chains = Found::of(|expr| first(expr).is_some());
+    let _ = Visit::visit(&select.projection, &mut chains);
+    let _ = Visit::visit(&select.having, &mut chains);
+    let begun: BTreeSet<String> = chains.found.iter().filter_map(first).map(spelt).collect();
+    keys.retain(|key| begun.contains(&spelt(key)));
+    keys
+}
+
+/// What a chain of operators begins with; `None`: the expression is none.
+fn first(expr: &Expr) -> Option<&Expr> {
+    use BinaryOperator as B;
+    match expr {
+        Expr::BinaryOp {
+            left,
+            op: B::Plus | B::Minus | B::Multiply | B::StringConcat,
+            ..
+        } => Some(without_brackets(left)),
+        _ => None,
+    }
+}
+
+/// An expression without the brackets around it.
+pub(super) fn without_brackets(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Nested(inner) => without_brackets(inner),
+        expr => expr,
+    }
+}
+
+/// The casts in keys and calls whose names others of the query have, too.
 fn shared_casts(select: &Select) -> Vec<Expr> {
     let mut named: Vec<Expr> = keys_of(select).into_iter().cloned().collect();
     let mut calls = Found::of(|expr| matches!(expr, Expr::Function(_)));
@@ -145,11 +194,7 @@ fn shared_casts(select: &Select) -> Vec<Expr> {
     }
     let shared = by_name.into_values().filter(|alike| alike.len() > 1);
     let shared: Vec<Expr> = shared.flat_map(BTreeMap::into_values).collect();
-    let casts = shared.iter().flat_map(casts);
-    let casts: BTreeMap<String, Expr> = casts.map(|cast| (spelt(&cast), cast)).collect();
-    let mut casts: Vec<(String, Expr)> = casts.into_iter().collect();
-    casts.sort_by_key(|(text, _)| Reverse(text.len()));
-    casts.into_iter().map(|(_, cast)| cast).collect()
+    shared.iter().flat_map(casts).collect()
 }
 
 /// The expressions of a kind, wherever they stand.
@@ -282,10 +327,20 @@ impl VisitorMut for Spelling {
 /// Puts a mark on a cast, or what else is chosen, wherever it stands.
 struct Replacing<'a> {
     cast: &'a Expr,
+    /// As it is written in one way.
+    spelt: String,
     mark: String,
 }
 
-impl Replacing<'_> {
+impl<'a> Replacing<'a> {
+    fn of(cast: &'a Expr, mark: String) -> Replacing<'a> {
+        Replacing {
+            cast,
+            spelt: spelt(cast),
+            mark,
+        }
+    }
+
     /// In what is computed of the groups of a query.
     fn in_select(&mut self, select: &mut Select) {
         let _ = VisitMut::visit(&mut select.projection, self);
@@ -300,7 +355,7 @@ impl VisitorMut for Replacing<'_> {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if discriminant(expr) == discriminant(self.cast) && spelt(expr) == spelt(self.cast) {
+        if discriminant(expr) == discriminant(self.cast) && spelt(expr) == self.spelt {
             let null = Expr::Value(Value::Null.with_empty_span());
             let marked = Expr::BinaryOp {
                 left: Box::new(std::mem::replace(expr, null.clone())),
@@ -389,11 +444,20 @@ mod tests {
     }
 
     #[test]
+    fn keys_with_which_chains_begin_are_marked() {
+        assert_eq!(
+            marked("SELECT (x + y) * 2, -(x + y) FROM t GROUP BY x + y HAVING x + y - 1 > 0"),
+            "SELECT ((x + y #1 NULL)) * 2, -((x + y #1 NULL)) FROM t GROUP BY (x + y #1 NULL) HAVING (x + y #1 NULL) - 1 > 0"
+        );
+    }
+
+    #[test]
     fn keys_of_other_names_stay() {
         for text in [
             "SELECT ts::DATE FROM t GROUP BY ts::DATE, id",
             "SELECT ts::DATE AS ts FROM t GROUP BY CAST(ts AS DATE), ts::DATE",
             "SELECT a, b FROM t GROUP BY a, b",
+            "SELECT a + b, 1 + (a + b) FROM t GROUP BY a + b",
         ] {
             assert_eq!(marked(text), text);
         }

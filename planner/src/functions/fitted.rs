@@ -1,7 +1,8 @@
 //! What PostgreSQL does to a value before it becomes one of another type: it rounds, checks, or moves the clock.
 //!
 //! In: the operand of a cast, or a value for a column; out: a value that a plain cast makes right. The type decides, which
-//! no syntax tree tells: an operand that needs nothing is passed on, and the call is gone once the plan is simplified.
+//! no syntax tree tells: an operand that needs nothing is passed on, and the call is gone once the plan is simplified. Of an
+//! array, each element is treated so.
 
 use std::sync::Arc;
 
@@ -41,12 +42,16 @@ use crate::error::Error;
 
 /// The function that numbers with a fraction pass on their way to whole ones.
 pub(crate) const WHOLE: &str = "as_whole";
+/// The same of doubles that are numerics to PostgreSQL.
+const AWAY: &str = "as_whole_numeric";
 
 /// What is done to the operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Step {
     /// Numbers with a fraction become whole: `float8` half to even, `numeric` half away from zero.
     Whole,
+    /// Doubles become whole, halves away from zero.
+    Away,
     /// Numbers that `real` cannot hold fail.
     Real,
     /// Binary fractions become the decimal ones that they are shown as; numbers that have more digits are rounded or fail.
@@ -75,6 +80,7 @@ struct Fitted {
 pub(super) fn functions() -> Vec<ScalarUDF> {
     [
         (WHOLE, Step::Whole, 1),
+        (AWAY, Step::Away, 1),
         ("as_real", Step::Real, 1),
         ("as_decimal", Step::Decimal, 3),
         ("in_zone", Step::Zone, 2),
@@ -85,6 +91,11 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
     ]
     .map(|(name, step, n_args)| function(name, step, n_args))
     .into()
+}
+
+/// A number, or each element of an array, as a whole one, halves away from zero.
+pub(crate) fn half_away_each(array: Expr) -> Expr {
+    function(AWAY, Step::Away, 1).call(vec![array])
 }
 
 fn function(name: &'static str, step: Step, n_args: usize) -> ScalarUDF {
@@ -181,31 +192,10 @@ pub(crate) fn assigned(value: Expr, column: &Field, schema: &dyn ExprSchema) -> 
             false => super::enums::read(value, &wanted),
         });
     }
-    let from = found.data_type().clone();
-    let fits = |name, step, args: Vec<Expr>| {
-        let changes = changed(step, &from, Some(to)).is_some();
-        match changes {
-            true => function(name, step, args.len()).call(args),
-            false => args
-                .into_iter()
-                .next()
-                .unwrap_or_else(|| lit(ScalarValue::Null)),
-        }
-    };
-    let value = match to {
-        to if to.is_signed_integer() => fits(WHOLE, Step::Whole, vec![value]),
-        DataType::Float32 => fits("as_real", Step::Real, vec![value]),
-        DataType::Decimal128(precision, scale) if *scale >= 0 => {
-            let args = vec![value, lit(i64::from(*precision)), lit(i64::from(*scale))];
-            fits("as_decimal", Step::Decimal, args)
-        }
-        to if is_time(to) => fits("as_time", Step::Time, vec![value]),
-        to if is_interval(to) => fits("as_interval", Step::Interval, vec![value]),
-        DataType::Struct(fields) => by_place(&value, fields, schema)?.unwrap_or(value),
-        _ => value,
-    };
+    let from = found.data_type();
+    let value = prepared(value, from, to, schema)?;
     // The type of a CASE is known for good when those of its branches have been made one: this cast may not be idle.
-    let value = match matches!(to, DataType::Timestamp(..)) && from == *to {
+    let value = match matches!(to, DataType::Timestamp(..)) && from == to {
         true => Expr::Cast(Cast::new(Box::new(value), to.clone())),
         false => value.cast_to(to, schema)?,
     };
@@ -216,6 +206,35 @@ pub(crate) fn assigned(value: Expr, column: &Field, schema: &dyn ExprSchema) -> 
     Ok(match limit {
         Some(limit) => super::text_limits::within(value, limit),
         None => value,
+    })
+}
+
+/// A value on its way to another type, of which numbers are treated alike within arrays.
+fn prepared(value: Expr, from: &DataType, to: &DataType, schema: &dyn ExprSchema) -> Result<Expr> {
+    let (number, _) = parts(to);
+    let fits = |name, step, args: Vec<Expr>| {
+        let changes = changed(step, from, Some(number)).is_some();
+        match changes {
+            true => function(name, step, args.len()).call(args),
+            false => args
+                .into_iter()
+                .next()
+                .unwrap_or_else(|| lit(ScalarValue::Null)),
+        }
+    };
+    Ok(match number {
+        whole if whole.is_signed_integer() => fits(WHOLE, Step::Whole, vec![value]),
+        DataType::Float32 => fits("as_real", Step::Real, vec![value]),
+        DataType::Decimal128(precision, scale) if *scale >= 0 => {
+            let args = vec![value, lit(i64::from(*precision)), lit(i64::from(*scale))];
+            fits("as_decimal", Step::Decimal, args)
+        }
+        _ if is_time(to) => fits("as_time", Step::Time, vec![value]),
+        _ if is_interval(to) => fits("as_interval", Step::Interval, vec![value]),
+        DataType::Struct(fields) if number == to => {
+            by_place(&value, fields, schema)?.unwrap_or(value)
+        }
+        _ => value,
     })
 }
 
@@ -253,9 +272,10 @@ fn as_many_dimensions(column: &Field, found: &DataType) -> Result<()> {
 }
 
 /// Whether a step does something to values of a type, and the type that it makes of them but for its parameters; `to` is
-/// what a decimal becomes.
+/// what a decimal becomes, alone or within an array.
 fn changed(step: Step, from: &DataType, to: Option<&DataType>) -> Option<DataType> {
-    if let (DataType::List(_), Step::Clock | Step::Moment) = (from, step) {
+    let is_of_elements = !matches!(step, Step::Zone | Step::Time | Step::Interval);
+    if matches!(from, DataType::List(_)) && is_of_elements {
         let element = changed(step, parts(from).0, to)?;
         return Some(in_place_of(from, &element));
     }
@@ -263,6 +283,7 @@ fn changed(step: Step, from: &DataType, to: Option<&DataType>) -> Option<DataTyp
     let has_zone = matches!(from, DataType::Timestamp(_, Some(_)));
     match step {
         Step::Whole if is_float || matches!(from, DataType::Decimal128(..)) => Some(from.clone()),
+        Step::Away if is_float => Some(from.clone()),
         Step::Real if *from == DataType::Float64 => Some(from.clone()),
         Step::Decimal if is_float => Some(DataType::Decimal128(38, 10)),
         Step::Decimal => to.filter(|to| loses_digits(from, to)).cloned(),
@@ -299,7 +320,7 @@ impl Fitted {
         let to = told_decimal(given);
         let plain = changed(self.step, from, to.as_ref())?;
         Some(match (self.step, from) {
-            (Step::Decimal, _) => to?,
+            (Step::Decimal, _) => in_place_of(from, &to?),
             (Step::Zone, DataType::Timestamp(unit, _)) => match given.get(1).copied().flatten() {
                 Some(ScalarValue::Utf8(Some(zone))) => {
                     DataType::Timestamp(*unit, Some(zone.as_str().into()))
@@ -371,7 +392,7 @@ impl ScalarUDFImpl for Fitted {
                 "a function was called without its argument",
             ));
         };
-        if changed(self.step, &value.data_type(), Some(&to)).is_none() {
+        if changed(self.step, &value.data_type(), Some(parts(&to).0)).is_none() {
             return Ok(value);
         }
         let fit = |array: &ArrayRef| fitted(self.step, array, &to, &zone);
@@ -387,9 +408,10 @@ impl ScalarUDFImpl for Fitted {
 
 fn fitted(step: Step, array: &ArrayRef, to: &DataType, zone_name: &str) -> Result<ArrayRef> {
     match step {
-        Step::Whole => whole(array),
-        Step::Real => real(array),
-        Step::Decimal => decimal(array, to),
+        Step::Whole => map_elements(array, &whole),
+        Step::Away => map_elements(array, &away),
+        Step::Real => map_elements(array, &real),
+        Step::Decimal => map_elements(array, &|numbers| decimal(numbers, parts(to).0)),
         Step::Zone => Ok(cast(array, to)?),
         Step::Clock => {
             let zone = zone(zone_name)?;
@@ -422,6 +444,22 @@ fn whole(array: &ArrayRef) -> Result<ArrayRef> {
             let rounded: Decimal128Array = array.as_primitive::<Decimal128Type>().unary(round);
             // A digit more than the type has is the cast's to judge.
             Arc::new(rounded.with_data_type(DataType::Decimal128(*precision, *scale)))
+        }
+        _ => Arc::clone(array),
+    })
+}
+
+fn away(array: &ArrayRef) -> Result<ArrayRef> {
+    Ok(match array.data_type() {
+        DataType::Float32 => {
+            let array = array.as_primitive::<Float32Type>();
+            let rounded: Float32Array = array.unary(f32::round);
+            Arc::new(rounded)
+        }
+        DataType::Float64 => {
+            let array = array.as_primitive::<Float64Type>();
+            let rounded: Float64Array = array.unary(f64::round);
+            Arc::new(rounded)
         }
         _ => Arc::clone(array),
     })

@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use chrono::{Datelike, NaiveDate, NaiveDateTime, Timelike};
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray as _, Decimal128Array, Float64Array, IntervalMonthDayNanoArray,
-    StringArray,
+    Array, ArrayRef, AsArray as _, Decimal128Array, IntervalMonthDayNanoArray,
 };
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalMonthDayNanoType};
@@ -286,39 +285,6 @@ pub(super) fn keys(intervals: &IntervalMonthDayNanoArray) -> Result<ArrayRef> {
     let lengths = intervals.iter().map(|value| value.map(length));
     let keys: Decimal128Array = lengths.collect();
     Ok(Arc::new(keys.with_precision_and_scale(38, 0)?))
-}
-
-/// `extract` of an interval: what its time shows, and its length in seconds.
-pub(super) fn extract(call: &Call<'_>, fields: &StringArray) -> Result<ArrayRef> {
-    const SECONDS_PER_YEAR: f64 = 365.25 * 86_400.0;
-    let intervals = call.intervals(1)?;
-    let of_row = |(field, value): (Option<&str>, Option<IntervalMonthDayNano>)| {
-        let (Some(field), Some(value)) = (field, value) else {
-            return Ok(None);
-        };
-        let micros = (value.nanoseconds / 1000) as f64;
-        let of_minute = (value.nanoseconds / 1000 % 60_000_000) as f64;
-        let (years, months) = (value.months / 12, value.months % 12);
-        let years = f64::from(years);
-        Ok(Some(match field {
-            "second" => of_minute / 1e6,
-            "milliseconds" => of_minute / 1e3,
-            "microseconds" => of_minute,
-            "epoch" => {
-                let days = f64::from(months) * DAYS_PER_MONTH + f64::from(value.days);
-                years * SECONDS_PER_YEAR + days * 86_400.0 + micros / 1e6
-            }
-            "decade" => (years / 10.0).trunc(),
-            "century" => (years / 100.0).trunc(),
-            "millennium" => (years / 1000.0).trunc(),
-            _ => {
-                let message = format!("unit \"{field}\" not supported for type interval");
-                return Err(failure("0A000", message));
-            }
-        }))
-    };
-    let values = fields.iter().zip(intervals.iter()).map(of_row);
-    Ok(Arc::new(values.collect::<Result<Float64Array>>()?))
 }
 
 /// `make_interval(years, months, weeks, days, hours, mins, secs)`.

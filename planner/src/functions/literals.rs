@@ -185,9 +185,11 @@ fn literal_of(digits: &str) -> Option<Planned> {
         return Some(Planned::Literal(double, Some(FieldMetadata::new(notes))));
     }
     let value: i128 = digits.parse().ok()?;
-    Some(match i32::try_from(value) {
-        Ok(value) => lit(value),
-        Err(_) => {
+    Some(match (i32::try_from(value), i64::try_from(value)) {
+        (Ok(value), _) => lit(value),
+        // The least one, whose digits without the sign are those of a numeric.
+        (_, Ok(value)) => lit(value),
+        _ => {
             let precision = u8::try_from(digits.trim_start_matches('-').len()).ok()?;
             lit(ScalarValue::Decimal128(Some(value), precision, 0))
         }

@@ -1,10 +1,10 @@
 //! PostgreSQL's functions and operators that the planner lacks, or gives another meaning.
 //!
 //! In: a session's context; out: the same with the functions of each family. Code map: `call` describes
-//! a function; `moment`, `overlaps`, `now`, `interval`, `clock_sums`, `day_sums`, `truncation`, `bins`, `precision`, `template`, `template_letters`, `number_template` and `to_char` are about time and
-//! its text; `math`, `rounding`, `series`, `bytes`, `bits`, `of_bytes`, `strings`, `regexps`, `similar`, `arrays`, `array_parts`, `joined_arrays`, `null_arrays`, `dimensions`, `json`, `uuid`, `enums` what their names say; `aggregates`, `array_agg`, `string_agg`, `sums`, `averages` and `interval_totals` look at whole groups, `sliding` at frames of windows, `shifts` at other rows of a window;
-//! `googlesql` has those of BigQuery; `operators` and `checked` plan operators, `order_keys` are what values are compared by, `extreme_arguments` choose by them, `literals` types numbers; `fitted` prepares what is cast, `decimals` numbers for numerics, `rows_by_place` rows for structs, `assigned_value` marks it,
-//! `quantified` compares with all rows of a subquery, `array_comparisons` with the elements of arrays, `chosen_items` with those of lists, `case_marks` tells what CASE is of, `cast_rules` are about casts wherever they stand, `truth` about those of numbers to truth values, `cast_keys` keeps keys of groups apart, `query_keys` makes values of those with subqueries, `element_marks` what elements are of, `bare_fields` what names mean beside elements, `beside_days` reads moments beside branches, `pattern_lists` with all patterns of an array; `row_bucket` divides rows that come in no order; `set_key` hides what is known of a key of groups; `server_side` waits; `long_chains` refuses operators that would be planned for minutes; `syntax` spells a
+//! a function; `moment`, `moment_parts`, `overlaps`, `now`, `interval`, `clock_sums`, `day_sums`, `truncation`, `bins`, `precision`, `template`, `template_letters`, `number_template` and `to_char` are about time and
+//! its text; `math`, `rounding`, `series`, `bytes`, `bits`, `of_bytes`, `strings`, `regexps`, `similar`, `arrays`, `array_parts`, `joined_arrays`, `null_arrays`, `dimensions`, `json`, `uuid`, `enums` what their names say; `aggregates`, `array_agg`, `distinct_values`, `string_agg`, `sums`, `averages` and `interval_totals` look at whole groups, `sliding` at frames of windows, `shifts` at other rows of a window;
+//! `googlesql` has those of BigQuery; `operators` and `checked` plan operators, `json_operators` tells those of json, `order_keys` and `float_key` are what values are compared by, `extreme_arguments` choose by them, `literals` types numbers; `fitted` prepares what is cast, `decimals` numbers for numerics, `rows_by_place` rows for structs, `assigned_value` marks it,
+//! `quantified` compares with all rows of a subquery, `array_comparisons` with the elements of arrays, `chosen_items` with those of lists, `case_marks` tells what CASE is of, `cast_rules` are about casts wherever they stand, `truth` about those of numbers to truth values, `cast_keys` keeps keys of groups apart, `query_keys` makes values of those with subqueries, `element_marks` what elements are of, `bare_fields` what names mean beside elements, `beside_days` reads moments beside branches, `pattern_lists` with all patterns of an array; `row_bucket` divides rows that come in no order; `row_counts` are those of limits that are computed; `set_key` hides what is known of a key of groups, `condition` what DataFusion would conclude from one; `server_side` waits; `long_chains` refuses operators that would be planned for minutes; `syntax` spells a
 //! statement anew before it is planned, `types` names its types. Functions about catalogs, and those that write
 //! values as the wire does (`format`, `to_json`), are the server's.
 
@@ -28,24 +28,29 @@ mod cast_rules;
 mod checked;
 mod chosen_items;
 mod clock_sums;
+mod condition;
 mod day_sums;
 mod decimals;
 mod dimensions;
+mod distinct_values;
 mod domains;
 mod element_marks;
 mod enums;
 mod extreme_arguments;
 mod extremes;
 mod fitted;
+mod float_key;
 mod googlesql;
 mod interval;
 mod interval_totals;
 mod joined_arrays;
 mod json;
+mod json_operators;
 mod literals;
 mod long_chains;
 mod math;
 mod moment;
+mod moment_parts;
 mod now;
 mod null_arrays;
 mod number_template;
@@ -62,6 +67,7 @@ mod quotients;
 mod regexps;
 mod rounding;
 mod row_bucket;
+mod row_counts;
 mod rows_by_place;
 mod series;
 mod server_side;
@@ -109,22 +115,26 @@ pub(crate) use case_marks::{literal_text, with_mark};
 pub(crate) use cast_keys::{CAST_KEY, mark_cast_keys};
 use cast_rules::CastRules;
 pub(crate) use checked::{always_fits, chain_of_name, is_chain, whole_numbers};
+pub(crate) use condition::{CONDITION, condition};
 use dimensions::FLAT;
+pub(crate) use distinct_values::{arguments as distinct_arguments, distinct_by_keys};
 pub(crate) use domains::{in_domain, spelt_in_domain};
 pub(crate) use enums::{
     POSITION as ENUM_POSITION, READ as READ_ENUM, enum_of, enum_of_type, enum_type_name,
     is_call as is_enum_call, label_of, meant as enum_call,
 };
 pub(crate) use extreme_arguments::extreme_by_key;
-pub(crate) use fitted::{WHOLE as AS_WHOLE, assigned, read_beside};
+pub(crate) use fitted::{WHOLE as AS_WHOLE, assigned, half_away_each, read_beside};
+pub(crate) use float_key::{FLOAT_KEY, float_key, spelt_float_key};
 pub(crate) use interval::{length as interval_length, parse as parse_interval};
 use json::MarkedArrays;
+pub use json::ROW_TYPE_KEY;
 pub use json::jsonb_text;
-pub(crate) use json::{JSONB_WITH_PART, WHOLE_ROW, remarked, stands_for};
+pub(crate) use json::{JSONB_WITH_PART, TYPED_ROW, WHOLE_ROW, reads_texts, remarked, stands_for};
 pub(crate) use literals::{exact_fraction, forget_digits, is_fraction, type_numbers};
 pub(crate) use moment::{TIMESTAMP, timestamptz};
 use operators::Operators;
-pub(crate) use order_keys::{Key, key_of, keyed, keys_of, no_operator};
+pub(crate) use order_keys::{Key, KeyOf, key_of, keyed, keys_of, no_operator};
 pub(crate) use precision::CLOCKS_OF_DIGITS;
 pub(crate) use quotients::of_settled_types;
 pub(crate) use rounding::{half_away, half_to_even, is_round};
@@ -135,8 +145,8 @@ pub(crate) use set_key::set_key;
 pub(crate) use single_value::{MAYBE_VALUE, maybe_value, only_value, single_value};
 pub(crate) use sized::{Growth, growth};
 pub(crate) use syntax::{
-    call as function_call, change_own, each_own, elements_column, gives_rows, is_order_column,
-    number_text, record_document, record_member, refuse_wide, rewrite, unsupported_subquery,
+    all_are, call as function_call, change_own, each_own, elements_column, gives_rows, number_text,
+    record_document, record_member, refuse_wide, rewrite, row_fields, unsupported_subquery,
 };
 pub use text_input::{
     ArrayItem, holds_numerics, numeric_in_full, numerics_in_full, read_text, read_texts,
@@ -146,7 +156,7 @@ pub(crate) use text_input::{
     FILE_TEXTS, check_text, in_full, is_bytes, planned_type, read_array, reader_of, type_beside,
     type_in_full, type_read_by,
 };
-pub(crate) use text_limits::{AS_BPCHAR, AS_VARCHAR};
+pub(crate) use text_limits::{AS_BPCHAR, AS_VARCHAR, spelt_within};
 pub(crate) use types::Types;
 pub(crate) use uuid::READ as READ_UUID;
 pub use uuid::uuid_text;
@@ -161,10 +171,11 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
         functions.push(function.build());
     }
     functions.push(server_side::pg_sleep());
-    functions.push(json::whole_row());
+    functions.extend([json::whole_row(), json::typed_row()]);
     functions.push(only_value().as_ref().clone());
     functions.push(maybe_value().as_ref().clone());
     functions.push(set_key::function());
+    functions.push(condition().as_ref().clone());
     functions.extend(fitted::functions());
     functions.push(assigned_value::function());
     functions.push(now::function());
@@ -234,6 +245,7 @@ fn all_aggregates() -> impl Iterator<Item = AggregateUDF> {
             averages::function(),
             percentiles::function(),
             single_value().as_ref().clone(),
+            distinct_by_keys().as_ref().clone(),
         ])
 }
 
@@ -241,6 +253,7 @@ fn all_aggregates() -> impl Iterator<Item = AggregateUDF> {
 fn families() -> impl Iterator<Item = call::Function> {
     [
         moment::functions(),
+        moment_parts::functions(),
         overlaps::functions(),
         interval::functions(),
         clock_sums::functions(),
@@ -262,10 +275,12 @@ fn families() -> impl Iterator<Item = call::Function> {
         enums::functions(),
         domains::functions(),
         order_keys::functions(),
+        float_key::functions(),
         extreme_arguments::functions(),
         quotients::functions(),
         dimensions::functions(),
         series::functions(),
+        row_counts::functions(),
         bytes::functions(),
         bits::functions(),
         text_limits::functions(),

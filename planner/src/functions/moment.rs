@@ -4,9 +4,7 @@
 
 use std::sync::Arc;
 
-use chrono::{
-    DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Timelike, Utc,
-};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Timelike, Utc};
 use datafusion::arrow::array::timezone::Tz;
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, IntervalMonthDayNanoArray, StringArray,
@@ -109,7 +107,6 @@ pub(super) fn functions() -> Vec<Function> {
         )
         .stable(),
         rounder(),
-        function("pg_extract", &[2], DataType::Float64, extract).stable(),
         function("moments_apart", &[2], INTERVAL, apart).stable(),
     ]
 }
@@ -378,11 +375,6 @@ fn timezone(call: &Call<'_>) -> Result<ArrayRef> {
     })
 }
 
-/// Seconds of the minute, with their fraction.
-fn seconds(time: NaiveTime) -> f64 {
-    f64::from(time.second()) + f64::from(time.nanosecond() / 1000) / 1e6
-}
-
 /// Microseconds since 1970.
 fn micros(moment: Moment) -> i64 {
     moment.local.and_utc().timestamp_micros() - i64::from(moment.offset.unwrap_or(0)) * 1_000_000
@@ -404,69 +396,4 @@ fn apart(call: &Call<'_>) -> Result<ArrayRef> {
     let moments = moments(call, 0)?.into_iter().zip(moments(call, 1)?);
     let intervals: Result<IntervalMonthDayNanoArray> = moments.map(of).collect();
     Ok(Arc::new(intervals?))
-}
-
-/// The fields of `extract` that the planner lacks, or cuts off.
-fn extract(call: &Call<'_>) -> Result<ArrayRef> {
-    let fields = call.texts(0)?;
-    let data_type = call.arg(1)?.data_type();
-    if matches!(data_type, DataType::Interval(_) | DataType::Duration(_)) {
-        return super::interval::extract(call, &fields);
-    }
-    if is_time(data_type) {
-        return extract_of_day(call, &fields);
-    }
-    let of_row = |(field, moment): (Option<&str>, Option<Moment>)| {
-        let (Some(field), Some(moment)) = (field, moment) else {
-            return Ok(None);
-        };
-        let year = f64::from(moment.local.year());
-        let offset = f64::from(moment.offset.unwrap_or(0));
-        let of_day = micros_of_day(moment.local.time()) as f64 / 86_400e6;
-        Ok(Some(match field {
-            "century" => (year / 100.0).ceil(),
-            "decade" => (year / 10.0).floor(),
-            "millennium" => (year / 1000.0).ceil(),
-            // Julian days count from noon of a day in 4713 BC; PostgreSQL's from midnight.
-            "julian" => f64::from(moment.local.num_days_from_ce()) + 1_721_425.0 + of_day,
-            "second" => seconds(moment.local.time()),
-            "milliseconds" => (seconds(moment.local.time()) * 1e6).round() / 1e3,
-            "microseconds" => (seconds(moment.local.time()) * 1e6).round(),
-            "epoch" => micros(moment) as f64 / 1e6,
-            "timezone" => offset,
-            "timezone_hour" => (offset / 3600.0).trunc(),
-            "timezone_minute" => (offset / 60.0).trunc() % 60.0,
-            _ => {
-                let message = format!("unit \"{field}\" not recognized");
-                return Err(failure("22023", message));
-            }
-        }))
-    };
-    let values = fields.iter().zip(moments(call, 1)?).map(of_row);
-    Ok(Arc::new(values.collect::<Result<Float64Array>>()?))
-}
-
-/// The same of a time of day.
-fn extract_of_day(call: &Call<'_>, fields: &StringArray) -> Result<ArrayRef> {
-    let micros = call.converted(1, &TIME)?;
-    let micros = micros.as_primitive::<Time64MicrosecondType>();
-    let of_row = |(field, micros): (Option<&str>, Option<i64>)| {
-        let (Some(field), Some(micros)) = (field, micros) else {
-            return Ok(None);
-        };
-        let of_minute = (micros % 60_000_000) as f64;
-        Ok(Some(match field {
-            "second" => of_minute / 1e6,
-            "milliseconds" => of_minute / 1e3,
-            "microseconds" => of_minute,
-            "epoch" => micros as f64 / 1e6,
-            _ => {
-                let message =
-                    format!("unit \"{field}\" not supported for type time without time zone");
-                return Err(failure("0A000", message));
-            }
-        }))
-    };
-    let values = fields.iter().zip(micros).map(of_row);
-    Ok(Arc::new(values.collect::<Result<Float64Array>>()?))
 }

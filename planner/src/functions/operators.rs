@@ -20,7 +20,8 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::checked::Checked;
 use super::interval::is_interval;
-use super::json::{JSONB_ITEM, JSONB_ITEM_TEXT, kept, read_as};
+use super::json::{kept, read_as};
+use super::json_operators::{self, holds_json, is_jsonb, joins_text, of_json};
 use super::literals;
 use super::moment::{TIMESTAMP, is_time, timestamptz};
 use super::{
@@ -57,6 +58,13 @@ impl ExprPlanner for Lists {
             return Ok(self.0.joined(raw, schema));
         }
         let is_list = |expr: &Expr| matches!(expr.get_type(schema), Ok(DataType::List(_)));
+        let is_null = |expr: &Expr| matches!(expr.get_type(schema), Ok(DataType::Null));
+        let pairs = [(&raw.left, &raw.right), (&raw.right, &raw.left)];
+        let is_unknown = |&(list, other): &(&Expr, &Expr)| is_list(list) && is_null(other);
+        if raw.op == PGOverlap && pairs.iter().any(is_unknown) {
+            // What is shared with no array is unknown, whatever the other one holds.
+            return Ok(PlannerResult::Planned(lit(ScalarValue::Boolean(None))));
+        }
         if !is_list(&raw.left) || !is_list(&raw.right) {
             return Ok(PlannerResult::Original(raw));
         }
@@ -322,41 +330,6 @@ fn is_whole(data_type: &DataType) -> bool {
     data_type.is_integer() || data_type.is_null()
 }
 
-fn holds_json(expr: &Expr, schema: &dyn ExprSchema) -> bool {
-    let field = expr.to_field(schema);
-    field.is_ok_and(|(_, field)| JsonKind::of(&field).is_some())
-}
-
-/// The name of the function that an operator of json is; of others it is empty.
-fn of_json(raw: &RawBinaryExpr, right: &DataType, schema: &dyn ExprSchema) -> &'static str {
-    let holds_json = |expr: &Expr| holds_json(expr, schema);
-    let is_json = || holds_json(&raw.left) || holds_json(&raw.right);
-    let is_place = || right.is_integer() && is_jsonb(&raw.left, schema);
-    match &raw.op {
-        BinaryOperator::Arrow if is_place() => JSONB_ITEM,
-        BinaryOperator::LongArrow if is_place() => JSONB_ITEM_TEXT,
-        BinaryOperator::Arrow => "json_get",
-        BinaryOperator::LongArrow => "json_get_text",
-        BinaryOperator::HashArrow => "json_path",
-        BinaryOperator::HashLongArrow => "json_path_text",
-        BinaryOperator::AtArrow | BinaryOperator::ArrowAt => "json_contains",
-        BinaryOperator::Question => "json_has",
-        BinaryOperator::QuestionPipe => "json_has_any",
-        BinaryOperator::QuestionAnd => "json_has_all",
-        BinaryOperator::AtQuestion => "jsonb_path_exists_opr",
-        BinaryOperator::AtAt => "jsonb_path_match_opr",
-        BinaryOperator::HashMinus => "json_without_path",
-        BinaryOperator::StringConcat if holds_json(&raw.left) && is_json() => "json_merged",
-        BinaryOperator::Minus if holds_json(&raw.left) => "json_without",
-        _ => "",
-    }
-}
-
-fn is_jsonb(expr: &Expr, schema: &dyn ExprSchema) -> bool {
-    let field = expr.to_field(schema);
-    field.is_ok_and(|(_, field)| JsonKind::of(&field) == Some(JsonKind::Jsonb))
-}
-
 pub(super) fn comparison(op: &BinaryOperator) -> Option<Operator> {
     Some(match op {
         BinaryOperator::Eq => Operator::Eq,
@@ -587,6 +560,10 @@ impl ExprPlanner for Operators {
         if let Some(merged) = self.merged_behind(&raw, schema) {
             return Ok(PlannerResult::Planned(merged));
         }
+        // Chains of texts are no documents, and would be asked for their types again and again.
+        if Checked::type_of(&raw.left).is_none() {
+            json_operators::check(&raw, schema)?;
+        }
         // A parameter has no type yet: the planner infers it from the operator.
         let (Some(left), Some(right)) = (type_of(&raw.left, schema), type_of(&raw.right, schema))
         else {
@@ -594,7 +571,7 @@ impl ExprPlanner for Operators {
         };
         let is_json = || Checked::type_of(&raw.left).is_none() && holds_json(&raw.left, schema);
         if let Some((symbol, data_type)) = Checked::of(&raw.op, &left, &right)
-            && (data_type != DataType::Utf8 || !is_json())
+            && (data_type != DataType::Utf8 || !is_json() || joins_text(&raw, &right, schema))
         {
             let call = Checked::call(symbol, data_type, raw.left, raw.right, schema)?;
             return Ok(PlannerResult::Planned(call));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use auspex_storage::{EnumType, JsonKind, marked_element};
 use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, StringArray};
-use datafusion::arrow::compute::SortOptions;
+use datafusion::arrow::compute::{SortOptions, cast};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, IntervalMonthDayNanoType};
 use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::ExprSchema;
@@ -25,6 +25,7 @@ use super::call::{Function, function};
 use super::checked::Checked;
 use super::dimensions::{in_place_of, map_elements, parts};
 use super::moment::is_time;
+use super::text_input::is_bytes;
 use super::unknown::is_unknown;
 use super::{enums, interval, json};
 use crate::error::Error;
@@ -32,12 +33,14 @@ use crate::error::Error;
 /// What stands for a value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Key {
-    /// The length of an interval.
+    /// The length of an interval, the microseconds of a time of day.
     Length,
     /// The place of a jsonb.
     Json,
     /// The place of a label.
     Place(EnumType),
+    /// Bytes as a text, since windows order by no bytes.
+    Bytes,
     /// An array with such keys in the place of its elements.
     Elements(Box<Key>),
     /// Such an array, or one whose elements are compared as they are, as a text in the order of arrays.
@@ -46,7 +49,16 @@ pub(crate) enum Key {
 
 /// The functions of this family.
 pub(super) fn functions() -> Vec<Function> {
-    vec![array_key()]
+    vec![array_key(), bytes_key()]
+}
+
+fn bytes_key() -> Function {
+    function("bytes_key", &[1], DataType::Utf8, |call| {
+        let values = cast(call.arg(0)?, &DataType::Binary)?;
+        let keys = values.as_binary::<i32>().iter();
+        let keys: StringArray = keys.map(|bytes| bytes.map(text_of_bytes)).collect();
+        Ok(Arc::new(keys))
+    })
 }
 
 fn array_key() -> Function {
@@ -125,6 +137,15 @@ impl Key {
             .then(|| Key::Array(element.map(Box::new)))
     }
 
+    /// By what the rows of windows are ordered, which Arrow does by fewer types than others; `None`: by the values.
+    pub(crate) fn of_window(field: &Field) -> Option<Key> {
+        match field.data_type() {
+            bytes if is_bytes(bytes) => Some(Key::Bytes),
+            time if is_time(time) => Some(Key::Length),
+            _ => Key::of_order(field),
+        }
+    }
+
     /// By what values are told apart; `None`: as they are. Labels are equal if they are the same text.
     pub(crate) fn of_equality(field: &Field) -> Option<Key> {
         let element = of_element(&element_of(field))?;
@@ -145,7 +166,7 @@ impl Key {
         match self {
             Key::Length => interval::KEY,
             Key::Place(_) => DataType::Int32,
-            Key::Json | Key::Elements(_) | Key::Array(_) => DataType::Utf8,
+            Key::Json | Key::Bytes | Key::Elements(_) | Key::Array(_) => DataType::Utf8,
         }
     }
 
@@ -155,6 +176,7 @@ impl Key {
             Key::Length => interval::key_function().build().call(vec![value]),
             Key::Json => json::key_function().build().call(vec![value]),
             Key::Place(known) => enums::position_of(value, known),
+            Key::Bytes => bytes_key().build().call(vec![value]),
             Key::Elements(element) => element.of(value),
             Key::Array(element) => {
                 let value = match element {

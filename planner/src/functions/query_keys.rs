@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{Expr, Query, Select, Statement, Visit as _, Visitor};
 
-use super::cast_keys::{keys_of, mark_chosen, spelt};
+use super::cast_keys::{keys_of, mark_chosen, spelt, without_brackets};
 
 /// Marks such keys.
 pub(super) fn mark(statement: &mut Statement) {
@@ -24,13 +24,6 @@ fn keys_with_queries(select: &Select) -> Vec<Expr> {
     texts.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
     texts.dedup_by(|(a, _), (b, _)| a == b);
     texts.into_iter().map(|(_, key)| key.clone()).collect()
-}
-
-fn without_brackets(expr: &Expr) -> &Expr {
-    match expr {
-        Expr::Nested(inner) => without_brackets(inner),
-        expr => expr,
-    }
 }
 
 /// Stops at the first query.

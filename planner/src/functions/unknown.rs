@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use auspex_storage::EnumType;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{ExprSchema, ScalarValue};
 use datafusion::logical_expr::planner::RawBinaryExpr;
@@ -38,10 +39,11 @@ pub(super) fn resolve(raw: &mut RawBinaryExpr, schema: &dyn ExprSchema) {
         return;
     };
     let is_literal = matches!(open, Expr::Literal(..));
-    if is_literal
-        && (compares(&raw.op) || joins_arrays(&raw.op, field.data_type()))
-        && let Some(read) = read_beside(&field, open)
-    {
+    let joins_arrays = joins_arrays(&raw.op, field.data_type());
+    // A parameter is told as an array of labels.
+    let is_read = is_literal && (compares(&raw.op) || joins_arrays)
+        || joins_arrays && EnumType::of_elements(&field).is_some();
+    if is_read && let Some(read) = read_beside(&field, open) {
         *open = read;
         return;
     }

@@ -21,6 +21,7 @@ use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
+use crate::access::HeldRole;
 use crate::bind::BoundQuery;
 use crate::checkpoints::EarlierRun;
 use crate::distributed::TrainingFigures;
@@ -73,7 +74,9 @@ pub(crate) struct FitTask {
     /// What workers did for it.
     pub(crate) figures: TrainingFigures,
     /// Whose it is.
-    pub(crate) user: String,
+    pub(crate) user: HeldRole,
+    /// Whose the model is, if it is new.
+    pub(crate) owner: HeldRole,
     /// What was surprising before any row was read; kept with the version.
     pub(crate) warnings: Vec<Warning>,
 }

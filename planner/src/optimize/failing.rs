@@ -14,12 +14,13 @@ use datafusion::physical_expr::expressions::{
 };
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
-use crate::functions::{always_fits, is_chain, whole_numbers};
+use crate::functions::{CONDITION, always_fits, is_chain, whole_numbers};
 
 type Expr = Arc<dyn PhysicalExpr>;
 
 /// Functions that have a result for all values; those without arguments have it as well.
-const SURE: [&str; 12] = [
+const SURE: [&str; 13] = [
+    CONDITION,
     "btrim",
     "character_length",
     "coalesce",

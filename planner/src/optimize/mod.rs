@@ -4,10 +4,12 @@ mod asked_orders;
 mod computed_keys;
 mod decide_devices;
 mod divide_scans;
+mod empty_frames;
 mod failing;
 mod fenced;
 mod filtered_arguments;
 mod flat_filters;
+mod float_keys;
 mod float_tops;
 mod group_filters;
 mod guarded_joins;
@@ -29,6 +31,7 @@ mod single_inputs;
 mod small_constants;
 mod sorted_distincts;
 mod sure_first;
+mod unsure_constants;
 mod waiting_calls;
 mod waiting_groups;
 mod whole_keys;
@@ -46,8 +49,10 @@ pub(crate) use divide_scans::DivideScans;
 use asked_orders::with_asked_orders;
 use computed_keys::COMPUTED_KEYS;
 use decide_devices::with_decided_devices;
+use empty_frames::EMPTY_FRAMES;
 use filtered_arguments::with_filtered_arguments;
 use flat_filters::with_flat_filters;
+use float_keys::FLOAT_KEYS;
 use float_tops::with_float_tops;
 use group_filters::with_group_filters;
 use guards::with_guards;
@@ -64,6 +69,7 @@ use single_inputs::with_single_inputs;
 use small_constants::with_small_constants;
 use sorted_distincts::with_sorted_distincts;
 use sure_first::with_sure_first;
+use unsure_constants::with_unsure_constants;
 use waiting_calls::WAITING_CALLS;
 use waiting_groups::WAITING_GROUPS;
 use whole_keys::with_whole_keys;
@@ -80,11 +86,13 @@ pub(crate) fn logical_rules() -> Vec<LogicalRule> {
     let mut rules = with_computed_set_keys(rules);
     for last in [
         MISSING_GROUPS,
+        FLOAT_KEYS,
         COMPUTED_KEYS,
         WAITING_CALLS,
         WAITING_GROUPS,
         SET_KEYS,
         ORDERED_ONCE,
+        EMPTY_FRAMES,
     ] {
         rules.push(Arc::new(last));
     }
@@ -94,7 +102,7 @@ pub(crate) fn logical_rules() -> Vec<LogicalRule> {
 /// The rules of physical plans: DataFusion's with ours among them.
 pub(crate) fn physical_rules() -> Vec<PhysicalRule> {
     let rules = with_limited_rows(PhysicalOptimizer::new().rules);
-    let rules = with_named_filters(with_flat_filters(rules));
+    let rules = with_named_filters(with_flat_filters(with_unsure_constants(rules)));
     let rules = with_projections_above_filters(rules);
     let rules = with_wide_projections(with_guards(rules));
     let rules = with_asked_orders(with_float_tops(with_whole_keys(rules)));

@@ -231,9 +231,11 @@ const LINES: &[Line] = &[
         &[Int4, Int4, Int4, Int4, Int4, Int4, Float8],
     ),
     with(1, &["to_timestamp"], &[Float8]),
+    line(&["interval_key"], &[Interval]),
     with(2, &["age"], &[Moment]),
     line(&["overlaps"], &[Moment]),
     line(&["date_bin"], &[Interval, Moment, Moment]),
+    line(&["pg_extract"], &[Text, Any]),
     line(&["date_trunc"], &[Text, Timestamptz, Text]),
     line(
         &["justify_days", "justify_hours", "justify_interval"],

@@ -408,8 +408,24 @@ async fn publish(task: &FitTask, model: &TrainedModel, run: Option<&str>) -> Res
             Err(error) => return Err(error.into()),
         }
     }
-    name_version(task, version).await?;
-    Ok(version)
+    match name_version(task, version).await {
+        Ok(()) => Ok(version),
+        Err(error) => {
+            remove_unnamed(task, &error).await;
+            Err(error)
+        }
+    }
+}
+
+/// Removes what was stored of a model that has no entry and gets none.
+async fn remove_unnamed(task: &FitTask, error: &Error) {
+    let (engine, id) = (&task.engine, &task.entry.id);
+    let is_settled = !matches!(error, Error::Storage(error) if !error.is_settled());
+    let is_named = engine.catalog.state().by_id(id).is_some();
+    if is_settled && !is_named {
+        // The error of the commit is the one to tell.
+        let _ = engine.models.remove(id).await;
+    }
 }
 
 /// Puts the catalog entry that makes `version` the current one.
@@ -453,11 +469,11 @@ async fn name_version(task: &FitTask, version: u64) -> Result<()> {
         definition.current_version = definition.current_version.max(version);
         let definition = Definition::Model(definition);
         // So may its owner, its comment and the privileges on it.
-        let now = found.map_or(entry, |found| found.as_ref());
-        Ok(vec![Change::Put(CatalogEntry {
-            definition,
-            ..now.clone()
-        })])
+        let now = match found {
+            Some(found) => found.as_ref().clone(),
+            None => task.owner.own(state, entry)?,
+        };
+        Ok(vec![Change::Put(CatalogEntry { definition, ..now })])
     });
     committed.await?;
     Ok(())
@@ -503,16 +519,13 @@ fn result_row(task: &FitTask, version: u64, model: &TrainedModel) -> DfResult<Re
 pub(crate) async fn define_without_training(task: &FitTask) -> Result<()> {
     let entry = &task.entry;
     let committed = task.engine.catalog.commit(&task.statement, |state| {
-        if let Some(found) = state.get(&entry.schema, &entry.name)
-            && found.id != entry.id
-        {
-            return Err(duplicate(entry));
-        }
+        let now = match state.get(&entry.schema, &entry.name) {
+            Some(found) if found.id != entry.id => return Err(duplicate(entry)),
+            Some(found) => found.as_ref().clone(),
+            None => task.owner.own(state, entry)?,
+        };
         let definition = Definition::Model(task.definition.clone());
-        Ok(vec![Change::Put(CatalogEntry {
-            definition,
-            ..entry.clone()
-        })])
+        Ok(vec![Change::Put(CatalogEntry { definition, ..now })])
     });
     committed.await?;
     Ok(())

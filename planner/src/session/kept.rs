@@ -53,7 +53,7 @@ impl Session {
         Ok(KeptStatement { _memory: memory })
     }
 
-    fn memory_to_keep(&self, n_bytes: usize) -> Result<MemoryReservation> {
+    pub(super) fn memory_to_keep(&self, n_bytes: usize) -> Result<MemoryReservation> {
         let consumer = MemoryConsumer::new("a prepared statement");
         let memory = consumer.register(&self.context.runtime_env().memory_pool);
         match memory.try_grow(n_bytes) {

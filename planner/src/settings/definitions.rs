@@ -7,6 +7,7 @@ use std::fmt::Display;
 use auspex_ml::compute::DeviceChoice;
 
 use super::accepted::{ACCEPTED, MOST};
+use super::encodings::client_encoding;
 use super::session_values::{application_name, date_style, time_zone};
 use super::units::{Unit, size_bytes};
 use crate::error::{Error, Result, nearest};
@@ -110,7 +111,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     setting(
         "client_encoding",
         "UTF8",
-        Check::Words(&["utf8", "utf-8", "unicode"]),
+        Check::Own(client_encoding),
         "The client's encoding.",
     ),
     setting(

@@ -127,7 +127,10 @@ impl Session {
 
     /// Ends such a block: commits it, or rolls it back after a failure.
     pub async fn end_implicit(&self, failed: bool) -> Result<()> {
-        match self.transaction.take() {
+        let block = self.transaction.take();
+        let has_read = block.as_ref().is_some_and(|block| block.has_read);
+        self.transaction.note_queries(has_read);
+        match block {
             None => Ok(()),
             Some(block) if failed || block.failed => {
                 self.listening.forget();

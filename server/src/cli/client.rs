@@ -172,6 +172,10 @@ impl Client {
         startup
             .parameters
             .insert("application_name".to_owned(), "auspex sql".to_owned());
+        // A role may have another encoding, which is not that of this client.
+        startup
+            .parameters
+            .insert("client_encoding".to_owned(), "UTF8".to_owned());
         frames.send(PgWireFrontendMessage::Startup(startup)).await?;
         let mut key = (0, SecretKey::default());
         while let Some(message) = frames.next().await {

@@ -19,7 +19,7 @@ pub(super) struct SystemRelation {
     pub(super) name: &'static str,
     /// `r` or `v`, as in `pg_class.relkind`.
     pub(super) kind: &'static str,
-    /// PostgreSQL's number; 0 where it fixes none.
+    /// The number, by which its row type names it.
     pub(super) oid: i32,
     /// The columns in order.
     pub(super) columns: Vec<(&'static str, Kind)>,

@@ -7,7 +7,9 @@ use datafusion::error::Result;
 
 use super::functions::{identifier_parts, quoted};
 use super::normal_form::{self, Columns, shown_name};
-use super::objects::{Objects, Relation};
+use super::objects::Objects;
+use super::relation::Relation;
+use super::schemas::written_schema;
 use super::sequence_rows::{column_sequence, is_default};
 use crate::protocol::types::WireColumn;
 
@@ -51,7 +53,7 @@ fn of_serial(objects: &Objects, relation: &Relation, idx: usize) -> String {
     let mut name = quoted(&column_sequence(relation, idx));
     let found = objects.find(None, &relation.name);
     if !matches!(found, Ok(Some(oid)) if oid == relation.oid) {
-        name = format!("{}.{name}", quoted(&relation.schema));
+        name = format!("{}.{name}", quoted(written_schema(&relation.schema)));
     }
     format!("nextval('{}'::regclass)", name.replace('\'', "''"))
 }

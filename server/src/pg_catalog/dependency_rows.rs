@@ -7,7 +7,8 @@ use datafusion::error::Result;
 
 use super::cells::Row;
 use super::default_texts::sequence_of_column;
-use super::objects::{Objects, Relation};
+use super::objects::Objects;
+use super::relation::Relation;
 use super::relation_rows::default_oid;
 use super::{PG_CATALOG, columns, domain_rows, extension_rows, sequence_rows, view_rows};
 

@@ -15,6 +15,7 @@ use super::functions::type_text;
 use super::information_schema::type_columns;
 use super::normal_form::{self, Columns, shown_name};
 use super::objects::Objects;
+use super::own_types::array_name;
 use super::relation_rows::{DEFAULT_COLLATION, is_text, storage};
 use super::server_tables::owner;
 use super::{PG_CATALOG, columns, usage_rows};
@@ -132,9 +133,10 @@ pub(super) fn types(objects: &Objects) -> Result<Vec<Row>> {
             ("typdefaultbin", default(objects, &facts).into()),
             ("typdefault", default(objects, &facts).into()),
         ]);
-        let named = (facts.known.name.as_str(), facts.owner.as_str());
+        let array = array_name(objects, &facts.known.schema, &facts.known.name)?;
+        let named = (array.as_str(), facts.owner.as_str());
         let numbers = (oid, number(definition.array_oid));
-        rows.push(array_row(named, numbers, &schema));
+        rows.push(array_row(named, numbers, &schema, "i"));
     }
     Ok(rows)
 }

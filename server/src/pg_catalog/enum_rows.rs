@@ -1,13 +1,13 @@
-//! Enums as the catalogs tell them: rows of `pg_type` and `pg_enum`; and the names of the warehouse's types by number.
+//! Enums as the catalogs tell them: rows of `pg_type` and `pg_enum`.
 //!
-//! In: what exists; out: rows, or names. Arrays of an enum are a type of their own, as in PostgreSQL.
+//! In: what exists; out: rows. Arrays of an enum are a type of their own, as in PostgreSQL.
 
-use auspex_planner::{DomainFacts, EnumFacts};
+use auspex_planner::EnumFacts;
 use datafusion::error::Result;
 
 use super::cells::{Cell, Row};
-use super::functions::quoted;
 use super::objects::Objects;
+use super::own_types::array_name;
 use super::server_tables::owner;
 use super::{PG_CATALOG, columns};
 
@@ -40,10 +40,12 @@ pub(super) fn types(objects: &Objects) -> Result<Vec<Row>> {
             ("typarray", number(facts.known.array_oid).into()),
             ("typanalyze", 0.into()),
             ("typstorage", "p".into()),
+            ("typalign", "i".into()),
         ]);
-        let named = (facts.known.name.as_str(), facts.owner.as_str());
+        let array = array_name(objects, &facts.known.schema, &facts.known.name)?;
+        let named = (array.as_str(), facts.owner.as_str());
         let numbers = (number(facts.known.oid), number(facts.known.array_oid));
-        let arrays = array_row(named, numbers, &schema);
+        let arrays = array_row(named, numbers, &schema, "i");
         rows.extend([own, arrays]);
     }
     Ok(rows)
@@ -62,7 +64,6 @@ fn both_kinds(name: &str, type_owner: &str, schema: &Cell) -> Row {
         ("typrelid", zero()),
         ("typmodin", zero()),
         ("typmodout", zero()),
-        ("typalign", "i".into()),
         ("typnotnull", no()),
         ("typbasetype", zero()),
         ("typtypmod", Cell::Int(-1)),
@@ -71,13 +72,14 @@ fn both_kinds(name: &str, type_owner: &str, schema: &Cell) -> Row {
     ]
 }
 
-/// The row of `pg_type` of the arrays of a type: its name and owner, its number and theirs.
+/// The row of `pg_type` of the arrays of a type: their name and owner, its number and theirs, and how values are aligned.
 pub(super) fn array_row(
     (name, type_owner): (&str, &str),
     (element, array): (i32, i32),
     schema: &Cell,
+    alignment: &'static str,
 ) -> Row {
-    let mut row = both_kinds(&format!("_{name}"), type_owner, schema);
+    let mut row = both_kinds(name, type_owner, schema);
     row.extend(functions(ARRAY_FUNCTIONS));
     row.extend([
         ("oid", Cell::from(array)),
@@ -90,6 +92,7 @@ pub(super) fn array_row(
         ("typarray", 0.into()),
         ("typanalyze", ARRAY_ANALYZE.into()),
         ("typstorage", "x".into()),
+        ("typalign", alignment.into()),
     ]);
     row
 }
@@ -131,74 +134,4 @@ pub(super) fn comments(objects: &Objects) -> Result<Vec<Row>> {
         ])
     };
     Ok(commented.filter_map(row).collect())
-}
-
-/// A type of the warehouse: an enum or a domain.
-struct OwnType {
-    schema: String,
-    name: String,
-    oid: i32,
-    array_oid: i32,
-}
-
-fn own_types(objects: &Objects) -> Result<Vec<OwnType>> {
-    let enums = objects.facts().enums()?.into_iter();
-    let enums = enums.map(|EnumFacts { known, .. }| OwnType {
-        schema: known.schema,
-        name: known.name,
-        oid: number(known.oid),
-        array_oid: number(known.array_oid),
-    });
-    let domains = objects.facts().domains()?.into_iter();
-    let domains = domains.map(|DomainFacts { known, .. }| OwnType {
-        schema: known.schema,
-        name: known.name,
-        oid: number(known.oid),
-        array_oid: number(known.definition.array_oid),
-    });
-    Ok(enums.chain(domains).collect())
-}
-
-/// The name of the type, or of the arrays of one, that has a number, as `format_type` writes it.
-pub(super) fn name_of(objects: &Objects, oid: i32) -> Result<Option<String>> {
-    for known in own_types(objects)? {
-        let brackets = match oid {
-            oid if oid == known.oid => "",
-            oid if oid == known.array_oid => "[]",
-            _ => continue,
-        };
-        let name = quoted(&known.name) + brackets;
-        let found = number_of(objects, None, &known.name)?;
-        return Ok(Some(match found == Some(known.oid) {
-            true => name,
-            false => format!("{}.{name}", quoted(&known.schema)),
-        }));
-    }
-    Ok(None)
-}
-
-/// The number of the type of a name, looked for in all schemas of the path if it names none.
-pub(super) fn number_of(
-    objects: &Objects,
-    schema: Option<&str>,
-    name: &str,
-) -> Result<Option<i32>> {
-    let path = match schema {
-        Some(schema) => vec![schema.to_owned()],
-        None => objects.search_path()?,
-    };
-    let (base, is_array) = match (name.strip_suffix("[]"), name.strip_prefix('_')) {
-        (Some(element), _) | (None, Some(element)) => (element, true),
-        (None, None) => (name, false),
-    };
-    let types = own_types(objects)?;
-    Ok(path.iter().find_map(|schema| {
-        types.iter().find_map(|known| {
-            let is_here = known.schema == *schema;
-            if is_here && known.name == name {
-                return Some(known.oid);
-            }
-            (is_here && is_array && known.name == base).then_some(known.array_oid)
-        })
-    }))
 }

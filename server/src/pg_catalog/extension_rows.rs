@@ -9,8 +9,9 @@ use datafusion::error::Result;
 
 use super::cells::{Cell, Row};
 use super::dependency_rows::{Place, dependency};
-use super::objects::{Objects, Relation};
+use super::objects::Objects;
 use super::oids::ML_SCHEMA;
+use super::relation::Relation;
 use super::relation_rows::{server_oid, wrapper_oid};
 use super::roles::SUPERUSER_OID;
 use super::{PG_CATALOG, columns, fresh, ml_functions};

@@ -6,7 +6,9 @@ use datafusion::error::Result;
 
 use super::cells::{Cell, Row};
 use super::functions::quoted;
-use super::objects::{Key, Objects, Relation};
+use super::objects::Objects;
+use super::relation::{Key, Relation};
+use super::schemas::written_schema;
 
 /// The access method of indexes, PostgreSQL's `btree`.
 const BTREE: i32 = 403;
@@ -51,7 +53,7 @@ pub(super) fn index_text(relation: &Relation, key: &Key) -> String {
     format!(
         "CREATE UNIQUE INDEX {} ON {}.{} USING btree ({})",
         quoted(&key.name),
-        quoted(&relation.schema),
+        quoted(written_schema(&relation.schema)),
         quoted(&relation.name),
         listed(key)
     )

@@ -5,7 +5,8 @@
 //! its text. Code map: `columns` lists the relations of PostgreSQL 15 (`relations.txt`); `schema` gives their
 //! rows: of what exists (`objects`, `relation_rows`, `information_schema`), of the server (`server_tables`,
 //! `roles`), of the session (`session_rows`), of the functions about models (`ml_functions`) and of a fresh PostgreSQL (`fresh`); `functions` are
-//! the functions; `normal_form` writes checks, defaults and generated values as PostgreSQL does; `rewrite` turns PostgreSQL's dialect into the planner's; `oids` numbers what has no entry.
+//! the functions; `normal_form` writes checks, defaults and generated values as PostgreSQL does; `rewrite` turns PostgreSQL's dialect into the planner's; `oids` numbers what has no entry; `own_types` and `row_types` lead from names of types to
+//! numbers and back, `schemas` through the path.
 //!
 //! A model is a row of `pg_class` with `relkind = 'f'`, a foreign table of the server `models`: psql's
 //! `\d` lists it, and `\d name` shows its type, label and version.
@@ -27,11 +28,15 @@ mod momentary;
 mod normal_form;
 mod objects;
 mod oids;
+mod own_types;
 mod reference_rows;
+mod relation;
 mod relation_rows;
 mod rewrite;
 mod roles;
+mod row_types;
 mod schema;
+mod schemas;
 mod sequence_rows;
 mod server_tables;
 mod session_rows;

@@ -7,11 +7,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use auspex_planner::{
-    CatalogFacts, DeclaredType, DomainType, FactsKind, ModelFacts, ObjectFacts, TEMPORARY_SCHEMA,
-    TableRules, TextLimit, declared_columns_of_view,
+    CatalogFacts, DeclaredType, FactsKind, ObjectFacts, TableRules, declared_columns_of_view,
+    is_temporary_schema,
 };
-pub(super) use auspex_planner::{ColumnNumbers, Key, ReferenceFacts};
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::datasource::TableType;
 use datafusion::error::{DataFusionError, Result};
@@ -20,8 +18,8 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use super::cells::schema_of;
 use super::columns::{self, SystemRelation};
 use super::oids::{ObjectName, Oids};
+use super::relation::Relation;
 use super::roles;
-use super::{INFORMATION_SCHEMA, PG_CATALOG};
 
 /// Relations that are opened at a time: of tables in an object store, each is a few answers of it.
 const RELATIONS_IN_FLIGHT: usize = 32;
@@ -43,132 +41,32 @@ struct Place {
     object: Option<ObjectFacts>,
 }
 
+/// A relation whose rows have a type, by name and number.
+pub(super) struct RowPlace {
+    pub(super) oid: i32,
+    pub(super) schema: String,
+    pub(super) name: String,
+    pub(super) owner: String,
+}
+
+impl RowPlace {
+    /// That of an object; `None`: there is no type of its rows.
+    fn of(objects: &Objects, object: &ObjectFacts) -> Option<RowPlace> {
+        let has_type = !matches!(object.kind, FactsKind::Schema | FactsKind::Sequence);
+        has_type.then(|| RowPlace {
+            oid: objects.number_of(object),
+            schema: object.schema.clone(),
+            name: object.name.clone(),
+            owner: object.owner.clone(),
+        })
+    }
+}
+
 /// A schema.
 pub(super) struct Namespace {
     pub(super) oid: i32,
     pub(super) name: String,
     pub(super) owner: String,
-}
-
-/// A table, view or model.
-pub(super) struct Relation {
-    pub(super) oid: i32,
-    pub(super) schema: String,
-    pub(super) name: String,
-    /// `r`, `v`, `m`, `S` or `f`, as in `pg_class.relkind`.
-    pub(super) kind: &'static str,
-    pub(super) owner: String,
-    pub(super) comment: Option<String>,
-    pub(super) columns: SchemaRef,
-    /// Whether it has rows: a materialized view gets them by a refresh.
-    pub(super) is_populated: bool,
-    pub(super) rules: TableRules,
-    /// Its options, as `pg_class.reloptions` has them.
-    pub(super) options: Vec<String>,
-    /// Which columns of a view take values; `None`: nothing can be written through it.
-    pub(super) written: Option<Vec<bool>>,
-    /// What is known of a model.
-    pub(super) model: Option<ModelFacts>,
-    /// Rows, where the files tell it.
-    pub(super) n_rows: Option<usize>,
-    /// Bytes of its files, where the files tell it.
-    pub(super) n_bytes: Option<usize>,
-}
-
-impl Relation {
-    /// Whether a column holds no NULL; one of an identity column gets a number before it is stored. Those of views have no
-    /// such rule, whatever their queries give.
-    pub(super) fn forbids_null(&self, idx: usize) -> bool {
-        let has_rules = !matches!(self.kind, "v" | "m");
-        has_rules && (!self.columns.field(idx).is_nullable() || self.numbers(idx).is_some())
-    }
-
-    /// How a column's numbers are given, if it is an identity column or declared as `SERIAL`.
-    pub(super) fn numbers(&self, idx: usize) -> Option<&ColumnNumbers> {
-        self.rules.identities.get(idx)?.as_ref()
-    }
-
-    /// The same where clients are to see an identity column.
-    pub(super) fn identity(&self, idx: usize) -> Option<&ColumnNumbers> {
-        self.numbers(idx).filter(|numbers| !numbers.is_serial())
-    }
-
-    /// How long a column's texts may be.
-    pub(super) fn text_limit(&self, idx: usize) -> Option<TextLimit> {
-        self.rules.text_limits.get(idx).copied().flatten()
-    }
-
-    /// The digits that a column's seconds have.
-    pub(super) fn clock_digits(&self, idx: usize) -> Option<u8> {
-        self.rules.clock_digits.get(idx).copied().flatten()
-    }
-
-    /// What a column was declared with beside the type of its values.
-    pub(super) fn declared(&self, idx: usize) -> Option<DeclaredType> {
-        let text = self.text_limit(idx).map(DeclaredType::Text);
-        text.or_else(|| self.clock_digits(idx).map(DeclaredType::Clock))
-    }
-
-    /// The domain that a column is of.
-    pub(super) fn domain(&self, idx: usize) -> Option<&DomainType> {
-        self.rules.domains.get(idx)?.as_ref()
-    }
-
-    /// Whether the standard's views of tables show it: they know no sequences and no materialized views.
-    pub(super) fn is_of_standard(&self) -> bool {
-        !matches!(self.kind, "S" | "m")
-    }
-
-    /// Whether it has files of its own: a table, a materialized view.
-    pub(super) fn is_stored(&self) -> bool {
-        matches!(self.kind, "r" | "m")
-    }
-
-    /// Whether a column takes values.
-    pub(super) fn takes_values(&self, idx: usize) -> bool {
-        let written = self.written.as_ref().and_then(|written| written.get(idx));
-        self.is_users_table() || written == Some(&true)
-    }
-
-    /// Whether rows can be added, by the way of a view, too.
-    pub(super) fn takes_rows(&self) -> bool {
-        let mut written = self.written.iter().flatten();
-        self.is_users_table() || written.any(|is_written| *is_written)
-    }
-
-    /// Whether it is a table of the users with rows of its own.
-    pub(super) fn is_users_table(&self) -> bool {
-        self.kind == "r" && !self.is_system()
-    }
-
-    /// Whether it is the session's alone.
-    pub(super) fn is_temporary(&self) -> bool {
-        self.schema == TEMPORARY_SCHEMA
-    }
-
-    /// Whether it belongs to the server and not to the users.
-    pub(super) fn is_system(&self) -> bool {
-        [PG_CATALOG, INFORMATION_SCHEMA].contains(&self.schema.as_str())
-    }
-
-    fn new(oid: i32, schema: &str, name: &str, kind: &'static str) -> Relation {
-        Relation {
-            oid,
-            schema: schema.to_owned(),
-            name: name.to_owned(),
-            kind,
-            owner: roles::SUPERUSER.to_owned(),
-            comment: None,
-            columns: Arc::new(Schema::empty()),
-            is_populated: true,
-            rules: TableRules::default(),
-            options: Vec::new(),
-            written: None,
-            model: None,
-            n_rows: None,
-            n_bytes: None,
-        }
-    }
 }
 
 impl Objects {
@@ -199,6 +97,11 @@ impl Objects {
     /// The number of something that has no entry of its own: a role, a default, a check.
     pub(super) fn number(&self, kind: &str, name: &str) -> i32 {
         self.oids.object(kind, name)
+    }
+
+    /// The kind and the name of what [`Self::number`] numbered so.
+    pub(super) fn numbered(&self, oid: i32) -> Option<ObjectName> {
+        self.oids.name(oid)
     }
 
     /// The number of an object, also of a temporary one, which the catalog does not number.
@@ -249,16 +152,6 @@ impl Objects {
         Ok(found.map(|namespace| namespace.oid))
     }
 
-    /// The number of the schema of temporary relations; 0: the session has none.
-    pub(super) fn temporary_schema(&self) -> Result<i32> {
-        Ok(self.find_schema(TEMPORARY_SCHEMA)?.unwrap_or(0))
-    }
-
-    /// The schemas of names without one, in order.
-    pub(super) fn search_path(&self) -> Result<Vec<String>> {
-        Ok(self.facts.search_path()?)
-    }
-
     /// The number of the relation that a name means, looked for in all schemas of the path if it names none.
     pub(super) fn find(&self, schema: Option<&str>, name: &str) -> Result<Option<i32>> {
         let path = match schema {
@@ -287,7 +180,12 @@ impl Objects {
                 Some((object.name, String::new()))
             }
             Some(object) => Some((object.schema, object.name)),
-            None => self.oids.name(oid),
+            None => match self.oids.name(oid)? {
+                (schema, name) if is_temporary_schema(&schema) => {
+                    Some((self.facts.temporary_schema().ok()?, name))
+                }
+                named => Some(named),
+            },
         }
     }
 
@@ -301,13 +199,6 @@ impl Objects {
             })),
             None => Ok(None),
         }
-    }
-
-    /// The schema in which a relation without one is found, else the first of the path.
-    pub(super) fn schema_of(&self, name: &str) -> Result<String> {
-        let found = self.find(None, name)?.and_then(|oid| self.name(oid));
-        let first = || Ok(self.search_path()?.into_iter().next().unwrap_or_default());
-        found.map_or_else(first, |(schema, _)| Ok(schema))
     }
 
     /// The comment on a relation, schema or type.
@@ -342,7 +233,7 @@ impl Objects {
         }
         // A temporary one has the number of its name.
         match self.oids.name(oid) {
-            Some((schema, name)) if schema == TEMPORARY_SCHEMA => {
+            Some((schema, name)) if is_temporary_schema(&schema) => {
                 Ok(self.facts.object(&schema, &name)?)
             }
             _ => Ok(None),
@@ -359,7 +250,7 @@ impl Objects {
         }
         let object = self.facts.object(&schema_name, &name)?;
         if let Some(object) = &object
-            && matches!(object.kind, FactsKind::Model(_))
+            && is_model(object)
         {
             return Ok(Some(model(object)));
         }
@@ -387,10 +278,8 @@ impl Objects {
         columns::all().map(|relation| self.system_relation(relation))
     }
 
-    /// The relations of all other schemas, and what we add to those. One that cannot be opened, as when its file
-    /// is gone, is there without columns.
-    pub(super) async fn own_relations(&self) -> Result<Vec<Relation>> {
-        let objects = self.facts.objects()?;
+    /// Where the relations of all other schemas are, without models.
+    fn places(&self, objects: &[ObjectFacts]) -> Result<Vec<Place>> {
         // Backwards, so that of two of one name the first one stays.
         let named = objects.iter().rev();
         let named = named.map(|object| ((object.schema.as_str(), object.name.as_str()), object));
@@ -416,6 +305,48 @@ impl Objects {
                 });
             }
         }
+        Ok(places)
+    }
+
+    /// The relations whose rows have a type, none of which is opened.
+    pub(super) fn row_places(&self) -> Result<Vec<RowPlace>> {
+        let objects = self.facts.objects()?;
+        let places = self.places(&objects)?.into_iter();
+        let of_place = |place: Place| match &place.object {
+            Some(object) => RowPlace::of(self, object),
+            None => Some(RowPlace {
+                oid: self.oids.object(&place.namespace, &place.name),
+                schema: place.namespace,
+                name: place.name,
+                owner: roles::SUPERUSER.to_owned(),
+            }),
+        };
+        let mut found: Vec<RowPlace> = places.filter_map(of_place).collect();
+        let models = objects.iter().filter(|object| is_model(object));
+        found.extend(models.filter_map(|model| RowPlace::of(self, model)));
+        Ok(found)
+    }
+
+    /// The relation of a name whose rows have a type.
+    pub(super) fn row_place(&self, schema: &str, name: &str) -> Result<Option<RowPlace>> {
+        if let Some(object) = self.facts.object(schema, name)? {
+            return Ok(RowPlace::of(self, &object));
+        }
+        let known = self.schema(schema)?;
+        let exists = known.is_some_and(|known| known.table_exist(name));
+        Ok(exists.then(|| RowPlace {
+            oid: self.oids.object(schema, name),
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            owner: roles::SUPERUSER.to_owned(),
+        }))
+    }
+
+    /// The relations of all other schemas, and what we add to those. One that cannot be opened, as when its file
+    /// is gone, is there without columns.
+    pub(super) async fn own_relations(&self) -> Result<Vec<Relation>> {
+        let objects = self.facts.objects()?;
+        let places = self.places(&objects)?;
         let reads = places.into_iter().map(|place| async move {
             let Place {
                 namespace,
@@ -428,8 +359,8 @@ impl Objects {
         });
         let reads = futures::stream::iter(reads).buffered(RELATIONS_IN_FLIGHT);
         let mut relations: Vec<Relation> = reads.try_collect().await?;
-        let is_model = |object: &&ObjectFacts| matches!(object.kind, FactsKind::Model(_));
-        relations.extend(objects.iter().filter(is_model).map(model));
+        let models = objects.iter().filter(|object| is_model(object));
+        relations.extend(models.map(model));
         Ok(relations)
     }
 
@@ -521,6 +452,10 @@ fn rules_of_view(view: &Arc<dyn TableProvider>) -> TableRules {
 /// Lossless: entries count up from 16384.
 pub(super) fn number(object: &ObjectFacts) -> i32 {
     object.oid as i32
+}
+
+fn is_model(object: &ObjectFacts) -> bool {
+    matches!(object.kind, FactsKind::Model(_))
 }
 
 fn model(object: &ObjectFacts) -> Relation {

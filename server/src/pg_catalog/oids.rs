@@ -1,13 +1,14 @@
 //! Object identifiers of what has no entry in the warehouse's catalog: system schemas and views, roles, rules.
 //!
-//! In: names; out: a number that is the same in every session and after a restart, and the way back. What
-//! PostgreSQL's own clients know by number has PostgreSQL's; the others are hashes of the names. Tables, views
+//! In: names; out: a number that is the same in every session and after a restart, and the way back. What is of a
+//! fresh PostgreSQL has its numbers; the others are hashes of the names. Tables, views
 //! and models have the numbers of their entries, which a rename keeps.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::columns;
+use super::schemas::written_schema;
 
 /// Where hashed numbers begin; entries count up from 16384 and never come so far.
 const FIRST_HASHED: u32 = 1 << 30;
@@ -15,12 +16,14 @@ const FIRST_HASHED: u32 = 1 << 30;
 pub(super) const ML_SCHEMA: i32 = 9_000;
 /// The schema `pg_catalog`, as in PostgreSQL.
 pub(super) const PG_CATALOG_OID: i32 = 11;
+/// The schema `information_schema`: PostgreSQL gives it one of this range when a cluster is made; the types and functions of
+/// the catalogs name this one.
+pub(super) const INFORMATION_SCHEMA_OID: i32 = 13_283;
 /// Numbers of schemas that have no entry.
 const FIXED: &[(&str, i32)] = &[
     ("ml", ML_SCHEMA),
     ("pg_catalog", PG_CATALOG_OID),
-    // PostgreSQL gives it one of this range when a cluster is made; the catalog's functions name this one.
-    ("information_schema", 13_283),
+    ("information_schema", INFORMATION_SCHEMA_OID),
 ];
 
 /// A schema's and an object's name; the schema itself has an empty object name.
@@ -46,6 +49,8 @@ impl Oids {
 
     /// The number of an object.
     pub(super) fn object(&self, schema: &str, name: &str) -> i32 {
+        // Sessions come and go, and none sees those of another.
+        let schema = written_schema(schema);
         let key = (schema.to_owned(), name.to_owned());
         let mut given = self.lock();
         if let Some(oid) = given.by_name.get(&key) {
@@ -63,7 +68,7 @@ impl Oids {
 
     /// The object of a number, if it was asked for before.
     pub(super) fn name(&self, oid: i32) -> Option<ObjectName> {
-        let relation = columns::all().find(|relation| relation.oid == oid && oid != 0);
+        let relation = columns::all().find(|relation| relation.oid == oid);
         match relation {
             Some(relation) => Some((relation.schema.to_owned(), relation.name.to_owned())),
             None => self.lock().by_oid.get(&oid).cloned(),
@@ -83,8 +88,7 @@ fn fixed(schema: &str, name: &str) -> Option<i32> {
             .find(|(fixed, _)| *fixed == schema)
             .map(|(_, oid)| *oid);
     }
-    let relation = columns::find(schema, name)?;
-    (relation.oid != 0).then_some(relation.oid)
+    columns::find(schema, name).map(|relation| relation.oid)
 }
 
 /// FNV-1a over both names, in the range that is kept for it.
@@ -100,6 +104,12 @@ pub(super) fn hashed(schema: &str, name: &str) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_of_temporary_relations_are_those_of_any_session() {
+        let numbers = ["pg_temp", "pg_temp_7"].map(|schema| Oids::default().object(schema, "t"));
+        assert_eq!(numbers[0], numbers[1]);
+    }
 
     #[test]
     fn numbers_are_stable_and_lead_back_to_their_names() {

@@ -7,7 +7,9 @@ use datafusion::error::Result;
 
 use super::cells::{Cell, Row};
 use super::functions::quoted;
-use super::objects::{Objects, ReferenceFacts, Relation};
+use super::objects::Objects;
+use super::relation::{ReferenceFacts, Relation};
+use super::schemas::written_schema;
 
 /// The number of a reference's constraint.
 pub(super) fn oid(objects: &Objects, relation: &Relation, reference: &ReferenceFacts) -> i32 {
@@ -34,7 +36,10 @@ pub(super) fn constraint_text(objects: &Objects, facts: &ReferenceFacts) -> Resu
     let reference = &facts.reference;
     let other = match objects.find(None, &facts.table)? == Some(other_oid(facts)) {
         true => quoted(&facts.table),
-        false => format!("{}.{}", quoted(&facts.schema), quoted(&facts.table)),
+        false => {
+            let schema = quoted(written_schema(&facts.schema));
+            format!("{schema}.{}", quoted(&facts.table))
+        }
     };
     let mut text = format!(
         "FOREIGN KEY ({}) REFERENCES {other}({})",

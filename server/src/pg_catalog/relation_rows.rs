@@ -8,12 +8,13 @@ use datafusion::error::Result;
 use super::cells::{Cell, Row};
 use super::check_columns::columns_of_check;
 use super::default_texts::{shown_default, shown_generation};
-use super::objects::{Objects, Relation};
+use super::objects::Objects;
+use super::relation::Relation;
 use super::roles::SUPERUSER_OID;
 use super::server_tables::owner;
 use super::{
     INFORMATION_SCHEMA, PG_CATALOG, columns, domain_rows, enum_rows, extension_rows, key_rows,
-    normal_form, reference_rows, sequence_rows, view_rows,
+    normal_form, reference_rows, row_types, sequence_rows, view_rows,
 };
 use crate::protocol::types::{WireColumn, n_dimensions, wire_columns};
 
@@ -57,6 +58,7 @@ pub(super) fn rows(objects: &Objects, name: &str) -> Result<Option<Vec<Row>>> {
         "pg_type" => {
             let mut rows = enum_rows::types(objects)?;
             rows.extend(domain_rows::types(objects)?);
+            rows.extend(row_types::types(objects)?);
             rows
         }
         "pg_enum" => enum_rows::labels(objects)?,
@@ -150,8 +152,7 @@ fn class(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
         ("oid", relation.oid.into()),
         ("relname", relation.name.as_str().into()),
         ("relnamespace", schema_oid(objects, relation)?),
-        // Rows of a relation have a type, which Prisma looks for before it reads columns; `pg_type` does not show it.
-        ("reltype", relation.oid.into()),
+        ("reltype", row_type(objects, relation).into()),
         ("reloftype", zero()),
         ("relowner", owner(&relation.owner)),
         ("relam", if is_stored { HEAP } else { 0 }.into()),
@@ -204,6 +205,14 @@ fn class(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
     rows.extend(sequence_rows::classes(objects, relation, &row));
     rows.insert(0, row);
     Ok(rows)
+}
+
+/// The number of the type of a relation's rows; 0: there is none.
+fn row_type(objects: &Objects, relation: &Relation) -> i32 {
+    match relation.kind {
+        "S" => 0,
+        _ => row_types::numbers(objects, relation.oid).0,
+    }
 }
 
 /// The default or the generating expression of a column.

@@ -16,7 +16,8 @@ use datafusion::error::Result;
 use super::cells::{Row, batch_of, schema_of};
 use super::columns::{self, SystemRelation};
 use super::momentary::MomentaryRelation;
-use super::objects::{Objects, Relation};
+use super::objects::Objects;
+use super::relation::Relation;
 use super::relation_rows::RelationRows;
 use super::{
     INFORMATION_SCHEMA, PG_CATALOG, dependency_rows, domain_rows, extension_rows, fresh,

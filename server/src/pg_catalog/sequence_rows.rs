@@ -9,7 +9,8 @@ use datafusion::error::Result;
 use super::cells::{Cell, Row};
 use super::dependency_rows::dependency;
 use super::functions::type_text;
-use super::objects::{Objects, Relation};
+use super::objects::Objects;
+use super::relation::Relation;
 
 /// Whether a relation of this name has rows from here.
 pub(super) fn is_of_sequences(name: &str) -> bool {

@@ -10,7 +10,8 @@ use postgres_types::{Kind, Type};
 use super::PG_CATALOG;
 use super::cells::Row;
 use super::functions::type_text;
-use super::objects::{Objects, Relation};
+use super::objects::Objects;
+use super::relation::Relation;
 use crate::protocol::types::{WireColumn, wire_columns};
 
 /// The three columns by which these views name a relation.

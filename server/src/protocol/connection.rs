@@ -5,6 +5,7 @@
 //! run on tasks of their own (`running`), so that a connection always listens. `opening` lets clients in.
 
 mod opening;
+mod texts;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -226,6 +227,8 @@ impl<S: Stream> Connection<S> {
     /// Tells that the next statement may come.
     pub(super) async fn ready(&mut self) -> io::Result<()> {
         self.session.settle_notifications();
+        self.session.forget_queries();
+        self.follow_encoding().await?;
         tell(&mut self.socket, &self.session).await?;
         let (state, status) = match self.session.transaction() {
             TransactionState::Idle => (BackendState::Idle, TransactionStatus::Idle),
@@ -249,7 +252,8 @@ impl<S: Stream> Connection<S> {
     /// Starts work for a statement.
     pub(super) fn start(&self, work: Work) -> Result<Running, Interruption> {
         let queries = self.shared.queries.handle().ok_or(Interruption::Shutdown)?;
-        Ok(Running::start(queries, &self.session, work))
+        let returned = self.returned_check();
+        Ok(Running::start(queries, &self.session, work, returned))
     }
 
     /// The next event of a running statement; its notices are passed on, and the client's departure
@@ -391,6 +395,7 @@ impl<S: Stream> Connection<S> {
 
     /// Reports the parameters that clients follow, where they changed.
     async fn report_parameters(&mut self) -> io::Result<()> {
+        let encoding = self.adopt_encoding();
         let setting = |name: &str| self.session.settings().get(name).unwrap_or_default();
         self.session
             .backend()
@@ -399,7 +404,7 @@ impl<S: Stream> Connection<S> {
         let parameters = [
             ("server_version", fixed(SERVER_VERSION)),
             ("server_encoding", fixed("UTF8")),
-            ("client_encoding", fixed("UTF8")),
+            ("client_encoding", encoding),
             ("application_name", setting("application_name")),
             ("is_superuser", setting("is_superuser")),
             ("session_authorization", setting("session_authorization")),

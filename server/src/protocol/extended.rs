@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use auspex_planner::{
     BlockPart, CursorFacts, KeptStatement, Listed, Prepared as Plan, Session, StatementText,
-    StatementWatch,
+    StatementWatch, SyntaxMemory,
 };
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::FieldRef;
@@ -33,7 +33,7 @@ use super::connection::{Connection, Interruption};
 use super::own::Own;
 use super::running::{Event, Running, WaitingRows};
 use super::socket::Stream;
-use super::types::{RowEncoder, TextForms, WireColumn, row_description};
+use super::types::{RowEncoder, TextForms, WireColumn};
 use crate::sqlstate::Failure;
 use bound::{bound_parameters, result_formats};
 pub(super) use kept::{MadeBy, NamedStatement};
@@ -58,6 +58,8 @@ pub(super) struct Prepared {
     part: BlockPart,
     /// The memory that it is charged with while it is kept by its name.
     memory: Option<KeptStatement>,
+    /// What its syntax takes, if it came in a long text.
+    pub(super) syntax: Option<Arc<SyntaxMemory>>,
 }
 
 impl Prepared {
@@ -83,6 +85,7 @@ impl Prepared {
             ends_transaction: false,
             part: self.part.clone(),
             memory: None,
+            syntax: self.syntax.clone(),
         }
     }
 
@@ -372,7 +375,7 @@ impl<S: Stream> Connection<S> {
             &prepared,
             &bind.parameters,
             &bind.parameter_format_codes,
-            &zone,
+            (&zone, self.socket.encoding()),
         )?;
         let (prepared, parameters) = self.with_names(prepared, parameters).await?;
         let formats = result_formats(&prepared, &bind.result_column_format_codes)?;
@@ -410,13 +413,13 @@ impl<S: Stream> Connection<S> {
                 .ok_or_else(|| missing_portal(&name))?;
             (portal.prepared.told_columns(), Arc::clone(&portal.formats))
         };
-        let message = match columns {
-            Some(columns) => {
-                PgWireBackendMessage::RowDescription(row_description(&columns, &formats))
+        match columns {
+            Some(columns) => self.describe_rows(&columns, &formats).await,
+            None => {
+                let message = PgWireBackendMessage::NoData(NoData::new());
+                Ok(self.socket.feed(message).await?)
             }
-            None => PgWireBackendMessage::NoData(NoData::new()),
-        };
-        Ok(self.socket.feed(message).await?)
+        }
     }
 
     async fn execute(&mut self, execute: Execute) -> Result<(), Interruption> {

@@ -3,11 +3,17 @@
 //! In: a whole message as it came; out: nothing, or what is wrong with it. The library trusts the counts and lengths in
 //! a message, and leaves what stands behind its end to the next one. What a message says is not judged here.
 
+use super::client_encoding::Untranslatable;
 use super::encoding::fault_of;
 use crate::sqlstate::Failure;
 
 /// Bytes of a message before its body: its kind and its length, which counts itself.
 const HEAD: usize = 5;
+
+/// The longest messages with statements, values and rows, and the longest others, in bytes: as of the library, which takes
+/// no longer ones, and of PostgreSQL.
+const LARGE: u32 = 0x3fff_fffe;
+const SMALL: u32 = 10_000;
 
 /// A message that cannot be answered as what it is, though the next one can be read.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,8 +31,8 @@ enum Wrong {
     Long,
     /// A text has no end.
     Unterminated,
-    /// A text is no UTF-8, as the message says.
-    Encoding(String),
+    /// A text is none in its encoding, as the message says.
+    Encoding(&'static str, String),
     /// It calls a function by its number, which only PostgreSQL has.
     FunctionCall,
     /// There is no memory for it.
@@ -37,6 +43,12 @@ impl Malformed {
     /// A message that there is no memory for, and that was not kept.
     pub(super) fn no_room(kind: u8) -> Malformed {
         let wrong = Wrong::NoRoom;
+        Malformed { kind, wrong }
+    }
+
+    /// A message with a text that is none in the client's encoding.
+    pub(super) fn untranslatable(kind: u8, wrong: &Untranslatable) -> Malformed {
+        let wrong = Wrong::Encoding(wrong.sqlstate(), wrong.to_string());
         Malformed { kind, wrong }
     }
 
@@ -56,7 +68,7 @@ impl Malformed {
             Wrong::Short => Failure::protocol("insufficient data left in message"),
             Wrong::Long => Failure::protocol("invalid message format"),
             Wrong::Unterminated => Failure::protocol("invalid string in message"),
-            Wrong::Encoding(message) => Failure::error("22021", message.clone()),
+            Wrong::Encoding(sqlstate, message) => Failure::error(sqlstate, message.clone()),
             Wrong::FunctionCall => {
                 let message = "function calls by number are not supported";
                 Failure::error("0A000", message).with_hint("Call the function in a SELECT.")
@@ -82,11 +94,23 @@ pub(super) fn head(input: &[u8]) -> Option<(u8, usize)> {
     Some((*input.first()?, length))
 }
 
-/// Whether the length that a message tells is one: it counts its own four bytes. `true` before it is there.
+/// Whether the length that a message tells is one of its kind: it counts its own four bytes. `true` before it is there.
 pub(super) fn has_length(input: &[u8]) -> bool {
-    input
-        .get(1..HEAD)
-        .is_none_or(|length| length >= [0_u8, 0, 0, 4].as_slice())
+    let Some(([kind], length)) = input.split_first_chunk() else {
+        return true;
+    };
+    let longest = match kind {
+        b'Q' | b'P' | b'B' | b'F' | b'd' => LARGE,
+        _ => SMALL,
+    };
+    length
+        .first_chunk()
+        .is_none_or(|length| (4..=longest).contains(&u32::from_be_bytes(*length)))
+}
+
+/// Whether clients send messages of a kind.
+pub(super) fn is_known(kind: u8) -> bool {
+    b"QPBDCEHSFXpdcf".contains(&kind)
 }
 
 /// Checks a whole message, head included.
@@ -108,7 +132,7 @@ pub(super) fn check(message: &[u8]) -> Result<(), Malformed> {
         Err(wrong) => wrong,
         Ok(()) if !body.0.is_empty() => Wrong::Long,
         Ok(()) => match fault_of(message) {
-            Some(wrong) => Wrong::Encoding(wrong),
+            Some(wrong) => Wrong::Encoding("22021", wrong),
             None => return Ok(()),
         },
     };
@@ -220,5 +244,7 @@ mod tests {
         assert_eq!(first_message(&two[..6]), None);
         assert!(has_length(&two) && has_length(b"Q\0\0"));
         assert!(!has_length(b"Q\0\0\0\x03"));
+        assert!(has_length(b"Q\x3f\xff\xff\xfe") && !has_length(b"Q\x3f\xff\xff\xff"));
+        assert!(has_length(b"S\0\0\x27\x10") && !has_length(b"S\0\0\x27\x11"));
     }
 }

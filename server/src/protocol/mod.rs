@@ -3,7 +3,7 @@
 //! In: bytes of a client; out: bytes to it. Code map: `listener` accepts connections; `dead_peers` says when they end by themselves; `login`
 //! lets a client prove who it is; `startup` is what it asks for first; `layout` checks what messages must look like; `connection` is one, from the startup message to the end; `simple` and `extended` are the two ways to
 //! send a statement; `own` are the statements about what a connection keeps; `copy` moves rows as messages of their own; `running` is a statement at work; `cancel` finds it from another connection; `notifications` are what other sessions send to its client;
-//! `watching` is what is recorded; `types` are the values. Plans nothing and knows no table.
+//! `client_encoding` converts texts; `watching` is what is recorded; `types` are the values. Plans nothing and knows no table.
 
 #![allow(
     clippy::result_large_err,
@@ -11,6 +11,7 @@
 )]
 
 mod cancel;
+mod client_encoding;
 mod connection;
 mod copy;
 mod dead_peers;

@@ -5,13 +5,12 @@
 
 use std::sync::Arc;
 
-use auspex_planner::{StatementText, TransactionState};
+use auspex_planner::{Error, StatementText, SyntaxMemory, TransactionState};
 use auspex_sql::{Fetch, ParsedStatement, Statement as SqlStatement};
 use datafusion::common::ScalarValue;
 use datafusion::sql::parser::Statement as AnyStatement;
 use datafusion::sql::sqlparser::ast::{self, CloseCursor, DiscardObject, Expr, Ident};
 use pgwire::api::results::FieldFormat;
-use pgwire::messages::PgWireBackendMessage;
 
 use super::connection::{Connection, Interruption};
 use super::extended::{
@@ -20,7 +19,7 @@ use super::extended::{
 use super::parameter_casts::named_type;
 use super::running::{Event, Work};
 use super::socket::Stream;
-use super::types::{field_type, row_description};
+use super::types::field_type;
 use crate::sqlstate::Failure;
 
 /// A statement about what the connection keeps.
@@ -67,6 +66,8 @@ pub(super) struct Sending<'a> {
     /// Whether the columns are told before the rows.
     pub(super) describes: bool,
     pub(super) limit: Option<usize>,
+    /// What all statements of a long text take.
+    pub(super) syntax: Option<&'a SyntaxMemory>,
 }
 
 impl Own {
@@ -172,19 +173,7 @@ impl<S: Stream> Connection<S> {
                 types,
                 statement,
             } => {
-                self.refuse_known_statement(name)?;
-                let declared = self.session.fields_of(types).await;
-                let declared = declared.map_err(|error| {
-                    Failure::from_report(error.report(), sending.text, sending.start)
-                })?;
-                let declared = types.iter().zip(&declared);
-                let declared = declared
-                    .map(|(name, known)| named_type(name).or_else(|| Some(field_type(known))))
-                    .collect();
-                let statement = statement.as_ref().clone();
-                let text = StatementText::new(sending.text);
-                let prepared = self.prepare_one(text, statement, declared).await?;
-                self.keep_statement(name.clone(), prepared, MadeBy::Sql)?;
+                self.prepare_named(name, types, statement, &sending).await?;
                 "PREPARE"
             }
             Own::Execute { name, arguments } => {
@@ -229,6 +218,44 @@ impl<S: Stream> Connection<S> {
         Ok(PortalState::Finished(None))
     }
 
+    async fn prepare_named(
+        &mut self,
+        name: &str,
+        types: &[ast::DataType],
+        statement: &ParsedStatement,
+        sending: &Sending<'_>,
+    ) -> Result<(), Interruption> {
+        self.refuse_known_statement(name)?;
+        let declared = self.session.fields_of(types).await;
+        let declared = declared
+            .map_err(|error| Failure::from_report(error.report(), sending.text, sending.start))?;
+        let declared = types.iter().zip(&declared);
+        let declared = declared
+            .map(|(name, known)| named_type(name).or_else(|| Some(field_type(known))))
+            .collect();
+        let text = StatementText::new(sending.text);
+        let syntax = self.syntax_to_keep(statement, sending)?;
+        let mut prepared = self.prepare_one(text, statement.clone(), declared).await?;
+        prepared.syntax = syntax;
+        Ok(self.keep_statement(name.to_owned(), prepared, MadeBy::Sql)?)
+    }
+
+    /// The memory of a statement that stays when its text is gone, if that is a long one.
+    fn syntax_to_keep(
+        &self,
+        statement: &ParsedStatement,
+        sending: &Sending<'_>,
+    ) -> Result<Option<Arc<SyntaxMemory>>, Failure> {
+        let Some(syntax) = sending.syntax else {
+            return Ok(None);
+        };
+        let (n_bytes, n_text_bytes) = (statement.text.len(), sending.text.len());
+        let kept = self.session.syntax_to_keep(syntax, n_bytes, n_text_bytes);
+        let failure =
+            |error: Error| Failure::from_report(error.report(), sending.text, sending.start);
+        Ok(Some(Arc::new(kept.map_err(failure)?)))
+    }
+
     /// Fails if a prepared statement has this name.
     pub(super) fn refuse_known_statement(&self, name: &str) -> Result<(), Failure> {
         match self.statements.contains_key(name) {
@@ -271,10 +298,7 @@ impl<S: Stream> Connection<S> {
             && let Some(columns) = &prepared.columns
         {
             let formats: Arc<[_]> = vec![FieldFormat::Text; columns.len()].into();
-            let description = row_description(columns, &formats);
-            self.socket
-                .feed(PgWireBackendMessage::RowDescription(description))
-                .await?;
+            self.describe_rows(columns, &formats).await?;
         }
         let formats = spread_formats(&sending.formats, &prepared);
         let mut portal = Portal::new(prepared, parameters, formats);
@@ -303,7 +327,9 @@ impl<S: Stream> Connection<S> {
             None => {
                 let query = declare.query.as_ref().clone();
                 let text = StatementText::new(sending.text);
-                let prepared = self.prepare_one(text, query, Vec::new()).await?;
+                let syntax = self.syntax_to_keep(&query, &sending)?;
+                let mut prepared = self.prepare_one(text, query, Vec::new()).await?;
+                prepared.syntax = syntax;
                 if let Some(plan) = &prepared.plan {
                     plan.refuse_parameters().map_err(|error| {
                         Failure::from_report(error.report(), sending.text, sending.start)
@@ -356,10 +382,7 @@ impl<S: Stream> Connection<S> {
             && !fetch.moves
             && let Some(columns) = &prepared.columns
         {
-            let description = row_description(columns, &formats);
-            self.socket
-                .feed(PgWireBackendMessage::RowDescription(description))
-                .await?;
+            self.describe_rows(columns, &formats).await?;
         }
         // A cursor whose query fails stays out.
         let Some(mut portal) = self.portals.remove(name) else {

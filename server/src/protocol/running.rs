@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auspex_planner::{
-    CopyOptions, Notice, Outcome, Prepared, Report, STACK_BYTES, SentRows, Session,
+    CopyOptions, Notice, Outcome, Prepared, Report, ReturnedCheck, STACK_BYTES, SentRows, Session,
     StatementControl, SyntaxMemory, report_of,
 };
 use auspex_sql::ParsedStatement;
@@ -138,13 +138,19 @@ pub(super) struct Running {
 
 impl Running {
     /// Starts the work on the threads for queries.
-    pub(super) fn start(queries: &Handle, session: &Arc<Session>, work: Work) -> Running {
+    pub(super) fn start(
+        queries: &Handle,
+        session: &Arc<Session>,
+        work: Work,
+        returned: Option<ReturnedCheck>,
+    ) -> Running {
         let cancel = CancellationToken::new();
         let (events_in, events) = mpsc::channel(WAITING_EVENTS);
         let (notices_in, notices) = mpsc::unbounded_channel();
         let control = StatementControl {
             cancel: cancel.clone(),
             notices: notices_in,
+            returned,
         };
         let time_limit = session.time_limit().filter(|_| !work.is_commit());
         let overdue = overdue(cancel.clone(), time_limit);

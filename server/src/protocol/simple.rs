@@ -5,16 +5,16 @@
 
 use std::sync::Arc;
 
+use auspex_planner::SyntaxMemory;
 use auspex_sql::ParsedStatement;
 use pgwire::api::results::FieldFormat;
-use pgwire::messages::PgWireBackendMessage;
 
 use super::connection::{Connection, Interruption, ends_transaction};
 use super::extended::{Cursor, Fetched, RowsTo};
 use super::own::{Own, Sending};
 use super::running::{Event, Work};
 use super::socket::Stream;
-use super::types::{row_description, wire_columns_as};
+use super::types::wire_columns_as;
 use super::watching::ReadText;
 use crate::sqlstate::Failure;
 
@@ -46,14 +46,12 @@ impl<S: Stream> Connection<S> {
     /// before the last statement is told to be done.
     async fn run_all(&mut self, text: &str, read: ReadText) -> Result<(), Interruption> {
         let ReadText {
-            statements,
-            memory: _memory,
-            ..
+            statements, memory, ..
         } = read;
         let in_block = self.session.begin_implicit(&statements);
         let last = statements.len().saturating_sub(1);
         for (idx, statement) in statements.into_iter().enumerate() {
-            let mut done = self.run_statement(text, statement).await;
+            let mut done = self.run_statement((text, memory.as_ref()), statement).await;
             if in_block && (done.is_err() || idx == last) {
                 let ended = self.session.end_implicit(done.is_err()).await;
                 if let (Ok(_), Err(error)) = (&done, ended) {
@@ -67,10 +65,10 @@ impl<S: Stream> Connection<S> {
         Ok(())
     }
 
-    /// Runs a statement; the tag that ends its answer, unless that was sent.
+    /// Runs a statement of a text; the tag that ends its answer, unless that was sent.
     async fn run_statement(
         &mut self,
-        text: &str,
+        (text, syntax): (&str, Option<&SyntaxMemory>),
         statement: ParsedStatement,
     ) -> Result<Option<String>, Interruption> {
         self.watching.begin(&statement.text);
@@ -84,6 +82,7 @@ impl<S: Stream> Connection<S> {
                 formats: [FieldFormat::Text].into(),
                 describes: true,
                 limit: None,
+                syntax,
             };
             Box::pin(self.run_own(&own, None, sending)).await?;
             return Ok(None);
@@ -99,10 +98,7 @@ impl<S: Stream> Connection<S> {
         };
         let columns: Arc<[_]> = wire_columns_as(&schema, self.nested())?.into();
         let formats: Arc<[_]> = vec![FieldFormat::Text; columns.len()].into();
-        let description = row_description(&columns, &formats);
-        self.socket
-            .feed(PgWireBackendMessage::RowDescription(description))
-            .await?;
+        self.describe_rows(&columns, &formats).await?;
         let mut cursor = Cursor::new(running, columns, formats, tag, &self.session);
         let mut to = RowsTo::Client;
         match self.fetch(&mut cursor, None, &mut to, text, start).await? {

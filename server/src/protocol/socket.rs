@@ -12,7 +12,7 @@ use std::time::Duration;
 use auspex_planner::ReceivedBytes;
 use bytes::{Buf as _, BytesMut};
 use futures::SinkExt as _;
-use pgwire::api::{ClientInfo, PgWireConnectionState};
+use pgwire::api::{ClientInfo, PgWireConnectionState as State};
 use pgwire::error::{ErrorInfo, PgWireError};
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use pgwire::tokio::server::PgWireMessageServerCodec;
@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio_util::codec::{Decoder as _, Framed};
 use tokio_util::sync::CancellationToken;
 
+use super::client_encoding::{ClientEncoding, Untranslatable};
 use super::layout::{self, Malformed};
 use super::startup::unsupported_version;
 use super::types::{RowEncoder, put_message};
@@ -98,6 +99,8 @@ pub(super) struct Socket<S> {
     taken_bytes: usize,
     /// What is left of a message that there was no room for.
     refused: Option<Refused>,
+    /// What texts are converted from and to.
+    encoding: Option<ClientEncoding>,
     /// What the bytes that the client sent count against, once it is known who it is.
     memory: Option<ReceivedBytes>,
     /// What ends the connection though its client takes nothing.
@@ -112,8 +115,16 @@ struct Refused {
 
 /// A message that arrived before it was asked for.
 struct Ahead {
-    message: Result<PgWireFrontendMessage, Malformed>,
+    message: Result<Arrived, Malformed>,
     n_bytes: usize,
+}
+
+/// What came from the network.
+enum Arrived {
+    /// A message of a client that is not known yet.
+    Opening(PgWireFrontendMessage),
+    /// Any other as it came. What its bytes mean is known when it is asked for: a message before it may set the encoding.
+    Message(BytesMut),
 }
 
 impl<S: Stream> Socket<S> {
@@ -127,6 +138,7 @@ impl<S: Stream> Socket<S> {
             message_bytes: 0,
             taken_bytes: 0,
             refused: None,
+            encoding: None,
             memory: None,
             ends: None,
         }
@@ -135,6 +147,16 @@ impl<S: Stream> Socket<S> {
     /// From now on, nothing waits for the client to read once one of these is cancelled.
     pub(super) fn end_with(&mut self, ends: [CancellationToken; 2]) {
         self.ends = Some(ends);
+    }
+
+    /// From now on, texts are converted from and to this encoding; `None`: they are passed on.
+    pub(super) fn use_encoding(&mut self, encoding: Option<ClientEncoding>) {
+        self.encoding = encoding;
+    }
+
+    /// The encoding of the client, if texts are converted.
+    pub(super) fn encoding(&self) -> Option<ClientEncoding> {
+        self.encoding
     }
 
     /// From now on, what the client sends counts against this memory.
@@ -149,12 +171,13 @@ impl<S: Stream> Socket<S> {
             Some(Ahead { message, n_bytes }) => {
                 self.ahead_bytes -= n_bytes;
                 self.take(n_bytes);
-                Some(message.map_err(Unreadable::Malformed))
+                let message = message.map_err(Unreadable::Malformed);
+                Some(message.and_then(|message| self.decode(message)))
             }
             None => {
-                let message = self.read().await;
+                let message = self.read().await?;
                 self.take(self.message_bytes);
-                message
+                Some(message.and_then(|message| self.decode(message)))
             }
         }
     }
@@ -183,18 +206,22 @@ impl<S: Stream> Socket<S> {
             }
         }
         let next = self.ahead.front().map(|ahead| &ahead.message);
-        Some(Ok(matches!(next, Some(Ok(PgWireFrontendMessage::Sync(_))))))
+        Some(Ok(matches!(
+            next,
+            Some(Ok(Arrived::Message(message)))
+                if message.first() == Some(&b'S') && layout::check(message).is_ok()
+        )))
     }
 
     /// Keeps the message that was read last for `next`.
-    fn keep(&mut self, message: Result<PgWireFrontendMessage, Malformed>) {
+    fn keep(&mut self, message: Result<Arrived, Malformed>) {
         let n_bytes = self.message_bytes;
         self.ahead_bytes += n_bytes;
         self.ahead.push_back(Ahead { message, n_bytes });
     }
 
     /// A message from the network. May be given up at any time.
-    async fn read(&mut self) -> Option<Result<PgWireFrontendMessage, Unreadable>> {
+    async fn read(&mut self) -> Option<Result<Arrived, Unreadable>> {
         loop {
             if let Some(refused) = self.pass_over() {
                 return Some(Err(Unreadable::Malformed(refused)));
@@ -203,7 +230,7 @@ impl<S: Stream> Socket<S> {
                 return Some(Err(Unreadable::Malformed(refused)));
             }
             if self.refused.is_none() {
-                match self.decode() {
+                match self.arrived() {
                     Ok(None) => self.check_room(),
                     Ok(Some(message)) => return Some(Ok(message)),
                     Err(error) => return Some(Err(error)),
@@ -262,40 +289,80 @@ impl<S: Stream> Socket<S> {
         Some(Malformed::no_room(refused.kind))
     }
 
-    /// A message of what was read, if there is a whole one.
-    fn decode(&mut self) -> Result<Option<PgWireFrontendMessage>, Unreadable> {
+    /// The first message of what was read, if there is a whole one.
+    fn arrived(&mut self) -> Result<Option<Arrived>, Unreadable> {
         let n_bytes = self.received.len();
-        let decoded = self.decode_received();
+        let arrived = match self.frames.state() {
+            State::AwaitingSslRequest | State::AwaitingStartup => {
+                self.opening().map(|message| message.map(Arrived::Opening))
+            }
+            _ => self.whole().map(|message| message.map(Arrived::Message)),
+        };
         self.message_bytes = n_bytes - self.received.len();
-        decoded
+        arrived
     }
 
-    fn decode_received(&mut self) -> Result<Option<PgWireFrontendMessage>, Unreadable> {
-        use PgWireConnectionState as State;
-        let has_kinds = !matches!(
-            self.frames.state(),
-            State::AwaitingSslRequest | State::AwaitingStartup
-        );
+    fn opening(&mut self) -> Result<Option<PgWireFrontendMessage>, Unreadable> {
         if matches!(self.frames.state(), State::AwaitingStartup)
             && let Some(message) = unsupported_version(&self.received)
         {
             return Err(Unreadable::Version(message));
         }
-        if has_kinds && !layout::has_length(&self.received) {
+        decoded(self.frames.codec_mut(), &mut self.received)
+    }
+
+    fn whole(&mut self) -> Result<Option<BytesMut>, Unreadable> {
+        if !layout::has_length(&self.received) {
             return Err(Unreadable::Rest("invalid message length".to_owned()));
         }
-        if has_kinds && let Some(message) = layout::first_message(&self.received) {
-            let (length, checked) = (message.len(), layout::check(message));
-            if let Err(malformed) = checked {
-                self.received.advance(length);
-                return Err(Unreadable::Malformed(malformed));
+        match self.received.first() {
+            Some(kind) if !layout::is_known(*kind) => {
+                let message = format!("invalid frontend message type {kind}");
+                Err(Unreadable::Rest(message))
+            }
+            _ => {
+                let length = layout::first_message(&self.received).map(<[u8]>::len);
+                Ok(length.map(|length| self.received.split_to(length)))
             }
         }
+    }
+
+    /// What a message says that `next` is to give.
+    fn decode(&mut self, message: Arrived) -> Result<PgWireFrontendMessage, Unreadable> {
+        let mut message = match message {
+            Arrived::Opening(message) => return Ok(message),
+            Arrived::Message(message) => message,
+        };
+        if let Some(converted) = self.converted(&message).map_err(Unreadable::Malformed)? {
+            message = converted;
+        }
+        layout::check(&message).map_err(Unreadable::Malformed)?;
         // What was checked does not panic; the rest, as of the login, may.
-        let (codec, received) = (self.frames.codec_mut(), &mut self.received);
-        let decoded = catch_unwind(AssertUnwindSafe(|| codec.decode(received)));
-        let decoded = decoded.map_err(|_| Unreadable::Rest("invalid message format".to_owned()))?;
-        Ok(decoded?)
+        let decoded = decoded(self.frames.codec_mut(), &mut message)?;
+        decoded.ok_or_else(|| Unreadable::Rest("invalid message format".to_owned()))
+    }
+
+    /// A client's message in UTF-8, for which there is memory; `None`: it is as it came.
+    fn converted(&mut self, message: &[u8]) -> Result<Option<BytesMut>, Malformed> {
+        let Some(encoding) = self.encoding else {
+            return Ok(None);
+        };
+        let kind = message.first().copied().unwrap_or_default();
+        let length = encoding.received_length(message);
+        if length > message.len() {
+            // Both are there for a while.
+            self.taken_bytes += length;
+            let has_room = self.memory.as_ref().is_none_or(|memory| {
+                let held_bytes = self.taken_bytes + self.ahead_bytes + self.received.len();
+                memory.hold(held_bytes)
+            });
+            if !has_room || i32::try_from(length).is_err() {
+                self.take(0);
+                return Err(Malformed::no_room(kind));
+            }
+        }
+        let converted = encoding.received(message);
+        converted.map_err(|wrong| Malformed::untranslatable(kind, &wrong))
     }
 
     /// Resolves when the client goes away; messages that arrive are kept for `next`.
@@ -305,11 +372,8 @@ impl<S: Stream> Socket<S> {
                 std::future::pending::<()>().await;
             }
             match self.read().await {
-                Some(
-                    Ok(PgWireFrontendMessage::Terminate(_))
-                    | Err(Unreadable::Rest(_) | Unreadable::Version(_)),
-                )
-                | None => return,
+                Some(Err(Unreadable::Rest(_) | Unreadable::Version(_))) | None => return,
+                Some(Ok(Arrived::Message(message))) if message.first() == Some(&b'X') => return,
                 Some(Ok(message)) => self.keep(Ok(message)),
                 Some(Err(Unreadable::Malformed(malformed))) => self.keep(Err(malformed)),
             }
@@ -318,7 +382,27 @@ impl<S: Stream> Socket<S> {
 
     /// Sends a message, not necessarily at once.
     pub(super) async fn feed(&mut self, message: PgWireBackendMessage) -> io::Result<()> {
-        within(&self.ends, self.frames.feed(message)).await
+        if self.encoding.is_some() {
+            // Else what was gathered may be sent just before the message is put behind it.
+            self.relieve().await?;
+        }
+        let start = self.outgoing().len();
+        within(&self.ends, self.frames.feed(message)).await?;
+        self.convert_message(start);
+        Ok(())
+    }
+
+    /// Converts the texts of a message that was put at a byte of what was gathered.
+    fn convert_message(&mut self, start: usize) {
+        let Some(encoding) = self.encoding else {
+            return;
+        };
+        let outgoing = self.outgoing();
+        let message = outgoing.get(start..).unwrap_or_default();
+        if let Some(message) = encoding.sent(message) {
+            outgoing.truncate(start);
+            outgoing.extend_from_slice(&message);
+        }
     }
 
     /// Where whole messages may be put that [`relieve`](Self::relieve) or a flush then sends.
@@ -334,9 +418,37 @@ impl<S: Stream> Socket<S> {
         }
     }
 
-    /// Puts a row behind what was gathered, which [`relieve`](Self::relieve) sends.
-    pub(super) fn put_row(&mut self, rows: &RowEncoder, row: usize) {
-        put_message(b'D', self.outgoing(), |out| rows.put_row(row, out));
+    /// Puts a row behind what was gathered, which [`relieve`](Self::relieve) sends. Error: the client's encoding lacks a
+    /// character of it.
+    pub(super) fn put_row(&mut self, rows: &RowEncoder, row: usize) -> Result<(), Untranslatable> {
+        let Some(encoding) = self.encoding else {
+            put_message(b'D', self.outgoing(), |out| rows.put_row(row, out));
+            return Ok(());
+        };
+        let mut values = BytesMut::new();
+        rows.put_row(row, &mut values);
+        let values = encoding.row(&values, rows.columns())?;
+        put_message(b'D', self.outgoing(), |out| out.extend_from_slice(&values));
+        Ok(())
+    }
+
+    /// Puts messages of a COPY, which `put` writes as text, in an encoding. Error: as of [`put_row`](Self::put_row).
+    pub(super) fn put_copied(
+        &mut self,
+        encoding: Option<ClientEncoding>,
+        put: impl FnOnce(&mut BytesMut),
+    ) -> Result<(), Untranslatable> {
+        let outgoing = self.outgoing();
+        let start = outgoing.len();
+        put(outgoing);
+        let written = outgoing.get(start..).unwrap_or_default();
+        let Some(encoding) = encoding.filter(|_| !written.is_ascii()) else {
+            return Ok(());
+        };
+        let converted = encoding.copied(written);
+        outgoing.truncate(start);
+        outgoing.extend_from_slice(&converted?);
+        Ok(())
     }
 
     /// Sends what was gathered.
@@ -354,22 +466,25 @@ impl<S: Stream> Socket<S> {
 
     /// Sends a notice at once.
     pub(super) async fn send_notice(&mut self, info: ErrorInfo) -> io::Result<()> {
-        let notice = PgWireBackendMessage::NoticeResponse(info.into());
-        within(&self.ends, self.frames.send(notice)).await
+        self.feed(PgWireBackendMessage::NoticeResponse(info.into()))
+            .await?;
+        self.flush().await
     }
 
     /// Says farewell and closes, within a limit.
     pub(super) async fn end(&mut self, failure: Failure) -> io::Result<()> {
         let farewell = PgWireBackendMessage::ErrorResponse(failure.into_info().into());
         let said = async {
+            self.frames.flush().await?;
             self.frames.feed(farewell).await?;
+            self.convert_message(0);
             self.frames.close().await
         };
         tokio::time::timeout(FAREWELL, said).await?
     }
 
     /// From now on, messages are read in the given state of the protocol.
-    pub(super) fn set_state(&mut self, state: PgWireConnectionState) {
+    pub(super) fn set_state(&mut self, state: State) {
         self.frames.set_state(state);
     }
 
@@ -377,6 +492,16 @@ impl<S: Stream> Socket<S> {
     pub(super) fn client_mut(&mut self) -> &mut Frames<S> {
         &mut self.frames
     }
+}
+
+/// A message of bytes, if there is a whole one.
+fn decoded(
+    codec: &mut PgWireMessageServerCodec<()>,
+    bytes: &mut BytesMut,
+) -> Result<Option<PgWireFrontendMessage>, Unreadable> {
+    let decoded = catch_unwind(AssertUnwindSafe(|| codec.decode(bytes)));
+    let decoded = decoded.map_err(|_| Unreadable::Rest("invalid message format".to_owned()))?;
+    Ok(decoded?)
 }
 
 /// Writes, unless the connection is to end while the client takes nothing.

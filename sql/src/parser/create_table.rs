@@ -48,7 +48,8 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement, ParseError> {
         group.finish()?;
     }
     rest.extend_from_slice(&tokens[from..]);
-    let plain = Cursor::new(cursor.text, &rest, cursor.grammar, cursor.last_of_rest());
+    let plain =
+        Cursor::new(cursor.text, &rest, cursor.grammar, cursor.last_of_rest()).until(&cursor.stop);
     let statement = sql::parse(&plain)?;
     cursor.advance(tokens.len());
     match statement {

@@ -12,6 +12,7 @@ use crate::lexer::{
     Grammar, are_words, closing, is_token, is_word, last_group, span_of, string_value,
 };
 use crate::limits::RECURSION_LIMIT;
+use crate::long_texts::Stop;
 use crate::reference::{any_word, read_model_ref, read_name, read_word};
 use crate::statement::{ModelRef, Name, Span, Word};
 
@@ -26,6 +27,8 @@ pub(crate) struct Cursor<'a> {
     behind: Option<&'a TokenWithSpan>,
     /// The byte where the statement ends.
     end: usize,
+    /// Ends the reading where it is.
+    pub(crate) stop: Stop,
 }
 
 impl<'a> Cursor<'a> {
@@ -42,6 +45,15 @@ impl<'a> Cursor<'a> {
             at: 0,
             behind: None,
             end,
+            stop: Stop::default(),
+        }
+    }
+
+    /// The same, which reads nothing more once it is to stop.
+    pub(crate) fn until(self, stop: &Stop) -> Self {
+        Self {
+            stop: stop.clone(),
+            ..self
         }
     }
 
@@ -355,11 +367,12 @@ impl<'a> Cursor<'a> {
         read: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
     ) -> Result<T, ParseError> {
         let lenient = self.grammar != Grammar::Postgres;
-        let dialect = AuspexDialect::new(lenient, self.rest());
+        let dialect = AuspexDialect::new(lenient, self.rest()).until(&self.stop);
         let mut parser = Parser::new(&dialect)
             .with_tokens_with_locations(self.rest().to_vec())
             .with_recursion_limit(RECURSION_LIMIT);
         let outcome = read(&mut parser);
+        self.stop.check()?;
         let value = outcome.map_err(|error| self.reword(error))?;
         match parser.peek_token_ref() {
             token if token.token == Token::EOF => Ok(value),

@@ -134,7 +134,7 @@ fn secret_options(cursor: &mut Cursor<'_>) -> Result<Vec<ModelOption>, ParseErro
 /// The same error without what the text says.
 pub(super) fn without_secret(mut error: ParseError) -> ParseError {
     match &mut error.kind {
-        ParseErrorKind::Unexpected { found, .. } if found.starts_with(['\'', '"', '$']) => {
+        ParseErrorKind::Unexpected { found, .. } if found.contains(['\'', '"', '$']) => {
             *found = "'***'".to_owned();
         }
         ParseErrorKind::Lexical { near, .. } => *near = "***".to_owned(),

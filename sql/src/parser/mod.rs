@@ -22,6 +22,7 @@ mod materialized;
 mod options;
 mod privileges;
 mod roles;
+mod row_pieces;
 mod scripts;
 mod sequences;
 mod silent_clauses;
@@ -34,6 +35,7 @@ mod with_changes;
 use datafusion::sql::sqlparser::ast::{Query, With};
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
+use crate::adjacent_literals;
 use crate::assigned_parts;
 use crate::between_symmetric;
 use crate::copied_tables;
@@ -48,7 +50,7 @@ use crate::lexer::{
     Grammar, Piece, are_words, counted_from, is_word, n_tokens, split, split_within,
 };
 use crate::limits;
-use crate::long_texts::{Asked, Room};
+use crate::long_texts::{Asked, Room, Stop};
 use crate::model_forms;
 use crate::named_columns;
 use crate::nested_joins;
@@ -67,30 +69,33 @@ pub use options::literal_option;
 /// Positions in errors are byte offsets of the whole text; spans within a statement are those of its own text.
 /// Errors: 42602 at a name that only the engine may write ([`PRIVATE`](crate::PRIVATE)).
 pub fn parse(text: &str, dialect: Dialect) -> Result<Vec<ParsedStatement>, ParseError> {
-    statements(text, dialect, Origin::Client, &mut |_| true)
+    let how = (dialect, Origin::Client);
+    statements(text, how, &Stop::default(), &mut |_| true)
 }
 
 /// The same of a text that may be long (see [`SHORT_TEXT_BYTES`](crate::SHORT_TEXT_BYTES)): `asked` is told, before they are
 /// taken, of all bytes that its tokens and its statements take at that moment, at last of those that its statements keep.
 ///
-/// Errors: [`ParseErrorKind::Stopped`], if `asked` says `false`.
+/// Errors: [`ParseErrorKind::Stopped`], if `asked` says `false`, and soon after `stop` says that nobody wants the text.
 pub fn parse_long(
     text: &str,
     dialect: Dialect,
+    stop: &Stop,
     asked: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Vec<ParsedStatement>, ParseError> {
-    statements(text, dialect, Origin::Client, asked)
+    statements(text, (dialect, Origin::Client), stop, asked)
 }
 
 /// Reads every statement of a text that the engine made, in PostgreSQL's dialect; its names may be the engine's own.
 pub fn parse_own(text: &str) -> Result<Vec<ParsedStatement>, ParseError> {
-    statements(text, Dialect::Postgres, Origin::Engine, &mut |_| true)
+    let how = (Dialect::Postgres, Origin::Engine);
+    statements(text, how, &Stop::default(), &mut |_| true)
 }
 
 fn statements(
     text: &str,
-    dialect: Dialect,
-    origin: Origin,
+    (dialect, origin): (Dialect, Origin),
+    stop: &Stop,
     asked: Asked<'_>,
 ) -> Result<Vec<ParsedStatement>, ParseError> {
     let mut room = Room::new(asked);
@@ -105,11 +110,15 @@ fn statements(
     let is_code = |piece: &&Piece| code_block::opens(&piece.tokens);
     let blocks = pieces.iter().filter(is_code);
     let code_bytes: usize = blocks.map(|piece| piece.span.of(text).len()).sum();
-    room.parse(n_tokens.saturating_add(code_bytes))?;
+    let rows = pieces
+        .iter()
+        .map(|piece| row_pieces::n_tokens(&piece.tokens));
+    let n_of_rows: usize = rows.sum();
+    room.parse((n_tokens - n_of_rows).saturating_add(code_bytes), n_of_rows)?;
     let statements = within(deep, || {
+        let pieces = pieces.into_iter();
         pieces
-            .into_iter()
-            .map(|piece| parse_piece(text, piece, origin))
+            .map(|piece| parse_piece(text, piece, origin, stop))
             .collect()
     })?;
     room.keep(n_tokens)?;
@@ -135,7 +144,7 @@ pub fn parse_query(text: &str, dialect: Dialect) -> Result<Box<Query>, ParseErro
     }
 }
 
-/// Whether a text that could not even be cut into tokens may hold secrets.
+/// Whether a text that no parser has seen yet may hold secrets.
 fn names_secrets(text: &str) -> bool {
     let upper = text.to_ascii_uppercase();
     ["CREDENTIAL", "CATALOG", "PASSWORD"]
@@ -168,7 +177,7 @@ fn query_piece(text: &str, piece: Piece, dialect: Dialect) -> Result<Box<Query>,
         (Dialect::Auto, Grammar::Postgres) => Grammar::Lenient,
         (_, grammar) => grammar,
     };
-    let mut tokens = prepare(text, piece.tokens, grammar)?;
+    let mut tokens = prepare(text, piece.tokens, grammar, &Stop::default())?;
     if let Some(query) = model_forms::statement_as_query(text, &tokens) {
         tokens = model_forms::rewrite(text, query?)?;
     }
@@ -180,18 +189,29 @@ fn prepare(
     text: &str,
     tokens: Vec<TokenWithSpan>,
     grammar: Grammar,
+    stop: &Stop,
 ) -> Result<Vec<TokenWithSpan>, ParseError> {
+    let tokens = adjacent_literals::settle(text, tokens, grammar)?;
     let tokens = copied_tables::settle(silent_clauses::leave_out(tokens));
-    let tokens = fetch_forms::settle(named_columns::settle(tokens));
+    let tokens = fetch_forms::settle(text, named_columns::settle(tokens))?;
+    stop.check()?;
     let tokens = postgres_forms::settle(copy_forms::settle(text, tokens));
+    stop.check()?;
     let tokens = variadic::settle(frame_forms::settle(tokens)?);
     let tokens = record_columns::settle(between_symmetric::settle(tokens));
+    stop.check()?;
     let tokens = nested_joins::settle(rows_from::settle(assigned_parts::settle(tokens)));
     let tokens = free_names::settle(googlesql::rewrite(text, tokens, grammar)?);
     model_forms::rewrite(text, tokens)
 }
 
-fn parse_piece(text: &str, piece: Piece, origin: Origin) -> Result<ParsedStatement, ParseError> {
+fn parse_piece(
+    text: &str,
+    piece: Piece,
+    origin: Origin,
+    stop: &Stop,
+) -> Result<ParsedStatement, ParseError> {
+    stop.check()?;
     let Piece {
         tokens,
         grammar,
@@ -204,9 +224,14 @@ fn parse_piece(text: &str, piece: Piece, origin: Origin) -> Result<ParsedStateme
         Origin::Client => with_clean_names(tokens, grammar),
         Origin::Engine => Ok(tokens),
     };
+    // The parsers of what is about secrets come behind.
+    let hidden = |error| match names_secrets(text) {
+        true => lake::without_secret(error),
+        false => error,
+    };
     let statement = tokens
-        .and_then(|tokens| prepare(text, tokens, grammar))
-        .and_then(|tokens| parse_statement(Cursor::new(text, &tokens, grammar, text.len())));
+        .and_then(|tokens| prepare(text, tokens, grammar, stop).map_err(hidden))
+        .and_then(|tokens| read(text, tokens, grammar, stop));
     let (statement, with) = statement.map_err(|error| error.shifted(span.start))?;
     Ok(ParsedStatement {
         statement,
@@ -215,6 +240,31 @@ fn parse_piece(text: &str, piece: Piece, origin: Origin) -> Result<ParsedStateme
         deferrable,
         with,
     })
+}
+
+/// Reads the tokens of one statement, many rows of VALUES apart from the others.
+fn read(
+    text: &str,
+    tokens: Vec<TokenWithSpan>,
+    grammar: Grammar,
+    stop: &Stop,
+) -> Result<(Statement, Option<Box<With>>), ParseError> {
+    let (tokens, rows) = row_pieces::taken_out(tokens);
+    let cursor = Cursor::new(text, &tokens, grammar, text.len()).until(stop);
+    let parsed = parse_statement(cursor.clone());
+    let Some(rows) = rows else {
+        return parsed;
+    };
+    let (mut statement, with) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return Err(rows.first_error(error, &cursor)),
+    };
+    if !rows.belong_in(&statement) {
+        let tokens = rows.put_back(&tokens);
+        return parse_statement(Cursor::new(text, &tokens, grammar, text.len()).until(stop));
+    }
+    rows.put_into(&mut statement, &cursor)?;
+    Ok((statement, with))
 }
 
 /// Reads one statement to its end, and the WITH before a change of rows.

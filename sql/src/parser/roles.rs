@@ -81,10 +81,40 @@ fn read(cursor: &mut Cursor<'_>) -> Result<RoleStatement, ParseError> {
     cursor.expect_words(&["ALTER"])?;
     if cursor.eat_word("DATABASE") {
         let database = cursor.word("a database")?;
+        refuse_of_database(cursor)?;
         return configure_all(cursor, Some(database), false);
     }
     let is_group = eat_noun(cursor)? == "GROUP";
     alter(cursor, is_group)
+}
+
+/// Fails where `ALTER DATABASE name` goes on with what there is not: nobody moves or closes the one database.
+fn refuse_of_database(cursor: &mut Cursor<'_>) -> Result<(), ParseError> {
+    const REFUSED: [&[&str]; 7] = [
+        &["RENAME", "TO"],
+        &["SET", "TABLESPACE"],
+        &["TABLESPACE"],
+        &["CONNECTION", "LIMIT"],
+        &["ALLOW_CONNECTIONS"],
+        &["IS_TEMPLATE"],
+        &["REFRESH", "COLLATION", "VERSION"],
+    ];
+    let has_options = cursor.eat_word("WITH");
+    let words = REFUSED.iter().find(|words| cursor.at_words(words));
+    let is_setting = |words: &[&str]| {
+        let next = cursor.peek(words.len());
+        let is_assigned = next.is_some_and(|next| next.token == Token::Eq) || is_word(next, "TO");
+        words[0] == "SET" && is_assigned
+    };
+    match words {
+        // It may also be meant as the name of a setting.
+        Some(words) if !is_setting(words) => {
+            let what = format!("ALTER DATABASE ... {}", words.join(" "));
+            Err(cursor.unsupported(&what))
+        }
+        None if has_options => Err(cursor.unexpected("an option of the database")),
+        _ => Ok(()),
+    }
 }
 
 /// What follows `ALTER ROLE ALL` or `ALTER DATABASE name`.

@@ -28,7 +28,7 @@ pub(super) fn parse_with(
     cursor: &Cursor<'_>,
 ) -> Result<(SqlStatement, Option<Box<With>>), ParseError> {
     let lenient = cursor.grammar != Grammar::Postgres;
-    let dialect = AuspexDialect::new(lenient, cursor.rest());
+    let dialect = AuspexDialect::new(lenient, cursor.rest()).until(&cursor.stop);
     if let Some(again) = explained_twice(cursor.rest()) {
         return Err(ParseError::at_token(
             cursor.text,
@@ -58,6 +58,7 @@ pub(super) fn parse_with(
     } else {
         parser.parse_statement()
     };
+    cursor.stop.check()?;
     let mut statement = outcome.map_err(refined)?;
     let next = parser.parser.peek_token_ref();
     if next.token != Token::EOF {

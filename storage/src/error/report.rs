@@ -52,6 +52,7 @@ impl Error {
             Self::UndefinedSchema { .. } => "3F000",
             Self::UndefinedVersion { .. }
             | Self::UndefinedGlobal { .. }
+            | Self::RoleDropped { .. }
             | Self::UndefinedTableVersion { .. } => "42704",
             Self::VersionVacuumed { .. }
             | Self::SnapshotLost { .. }

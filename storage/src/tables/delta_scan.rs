@@ -126,6 +126,11 @@ impl DeltaScan {
         self
     }
 
+    /// Whether others wrote the log, and maybe the files.
+    pub(crate) fn is_of_others(&self) -> bool {
+        self.is_of_others
+    }
+
     /// The same with the columns `FILE_COLUMN` and `ROW_COLUMN` behind the others.
     pub(crate) fn with_addresses(mut self) -> Self {
         let mut fields: Vec<FieldRef> = self.schema.fields().iter().cloned().collect();

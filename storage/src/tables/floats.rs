@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, ArrowNativeTypeOp as _, AsArray as _};
 use datafusion::arrow::datatypes::{ArrowPrimitiveType, DataType, Float32Type, Float64Type};
+use datafusion::catalog::TableProvider;
+
+use crate::tables::delta_scan::DeltaScan;
 
 /// Floats with one NaN and one zero; columns of other types as they are.
 pub(crate) fn canonical(column: ArrayRef) -> ArrayRef {
@@ -19,6 +22,12 @@ pub(crate) fn canonical(column: ArrayRef) -> ArrayRef {
         }
         _ => column,
     }
+}
+
+/// Whether a table's floats are such: all rows of a managed table were stored so.
+pub fn has_one_zero(table: &dyn TableProvider) -> bool {
+    let scan = table.downcast_ref::<DeltaScan>();
+    scan.is_some_and(|scan| !scan.is_of_others())
 }
 
 fn changed<T: ArrowPrimitiveType>(

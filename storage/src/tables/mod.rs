@@ -140,6 +140,7 @@ pub use delta_log::VersionSpec;
 pub use delta_scan::{FILE_COLUMN, ROW_COLUMN};
 pub(crate) use external_delta::register_log_stores;
 pub use far_dates::{date_text, is_date};
+pub use floats::has_one_zero;
 pub use format::{compression_by_name, delimiter_by_name, format_by_name};
 pub use history::{TableCommit, TableDetail};
 pub use json_mark::JsonKind;

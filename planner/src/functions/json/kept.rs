@@ -172,10 +172,17 @@ fn place(value: ColumnarValue) -> ColumnarValue {
 }
 
 /// Functions whose texts are read as values of the type of the others.
-const READING: [&str; 2] = ["array_concat", "coalesce"];
+const READING: [&str; 5] = [
+    "array_concat",
+    "coalesce",
+    "greatest",
+    "least",
+    "make_array",
+];
 
-/// The type of values of one type beside which texts are read as such, where the planner would find no common one:
-/// `coalesce(day, '2026-01-01')`, `coalesce(tags, '{}')`, `array_cat(tags, '{a}')`.
+/// The type of values of one type beside which texts are read as such, and NULL is one beside bytes, where the planner would
+/// find no common one:
+/// `coalesce(day, '2026-01-01')`, `coalesce(tags, '{}')`, `array_cat(tags, '{a}')`, `greatest(length, '1 day')`, `ARRAY[day, '2026-01-01']`.
 fn read_beside(types: &[DataType]) -> Option<DataType> {
     let is_text = |data_type: &&DataType| data_type.is_string();
     let mut others = types
@@ -187,11 +194,18 @@ fn read_beside(types: &[DataType]) -> Option<DataType> {
         DataType::Boolean
             | DataType::Date32
             | DataType::Timestamp(..)
+            | DataType::Time64(_)
             | DataType::Interval(_)
             | DataType::List(_)
     ) || is_bytes(wanted);
     let is_one = others.all(|other| other == wanted);
-    (is_read && is_one && types.iter().any(|found| is_text(&found))).then(|| wanted.clone())
+    let is_open = |found: &DataType| is_text(&found) || (found.is_null() && is_bytes(wanted));
+    (is_read && is_one && types.iter().any(is_open)).then(|| wanted.clone())
+}
+
+/// Whether a function of arguments of these types reads texts among them as values of the others' type.
+pub(crate) fn reads_texts(function: &str, types: &[DataType]) -> bool {
+    READING.contains(&function) && read_beside(types).is_some()
 }
 
 /// A text without a type as a value of a type that is marked.

@@ -31,12 +31,13 @@ use datafusion::logical_expr::{Expr, ReturnFieldArgs};
 use super::call::{ANY, Call, Function, failure, function};
 use super::dimensions::{map_texts, texts_in_place_of};
 pub(super) use items::{JSONB_ITEM, JSONB_ITEM_TEXT};
-pub(crate) use kept::{MarkedArrays, read_marked, remarked, stands_for};
+pub(crate) use kept::{MarkedArrays, read_marked, reads_texts, remarked, stands_for};
 pub(super) use kept::{keeping, kept, with_marks};
 pub(super) use order::key_function;
 pub(crate) use parts::JSONB_WITH_PART;
-pub(crate) use row::WHOLE_ROW;
-pub(super) use row::whole_row;
+pub use row::ROW_TYPE_KEY;
+pub(crate) use row::{TYPED_ROW, WHOLE_ROW};
+pub(super) use row::{typed_row, whole_row};
 pub(super) use scalars::read_scalars;
 use value::{Json, Layout};
 

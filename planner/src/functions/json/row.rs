@@ -1,7 +1,9 @@
 //! A row as one value: what `row_to_json(d)` is given for the relation `d`.
 //!
-//! In: names and values in turn; out: a struct whose fields keep what is noted on the values, as that a text is json.
+//! In: names and values in turn; out: a struct whose fields keep what is noted on the values, as that a text is json. A row of a
+//! relation that catalogs know has a note of its type.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, StructArray};
@@ -15,6 +17,53 @@ use datafusion::logical_expr::{
 
 /// The function's name, which no statement of a client has.
 pub(crate) const WHOLE_ROW: &str = "whole_row";
+
+/// Where the field of a row tells the type of its relation's rows: schema and name, in quotes where they must be.
+pub const ROW_TYPE_KEY: &str = "auspex.row_type";
+/// The function that notes that type, which no client can call.
+pub(crate) const TYPED_ROW: &str = "\u{1e}typed row";
+
+/// The function `(row, type)`.
+pub(in crate::functions) fn typed_row() -> ScalarUDF {
+    ScalarUDF::from(TypedRow {
+        signature: Signature::any(2, Volatility::Immutable),
+    })
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct TypedRow {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for TypedRow {
+    fn name(&self) -> &str {
+        TYPED_ROW
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        let row = types.first().cloned();
+        row.ok_or_else(|| internal("a row is wanted"))
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let row = self.return_type(&[args.arg_fields[0].data_type().clone()])?;
+        let named = args.scalar_arguments.get(1).copied().flatten();
+        let named = named.and_then(|name| name.try_as_str().flatten());
+        let named = named.ok_or_else(|| internal("a row's type has a name"))?;
+        let mark = HashMap::from([(ROW_TYPE_KEY.to_owned(), named.to_owned())]);
+        let field = Field::new(TYPED_ROW, row, args.arg_fields[0].is_nullable());
+        Ok(Arc::new(field.with_metadata(mark)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let row = args.args.into_iter().next();
+        row.ok_or_else(|| internal("a row is wanted"))
+    }
+}
 
 /// The function.
 pub(in crate::functions) fn whole_row() -> ScalarUDF {

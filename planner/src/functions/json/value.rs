@@ -220,7 +220,7 @@ fn list<T>(
     put: impl Fn(&T, &mut String),
 ) {
     let new_line = |depth: usize, out: &mut String| {
-        if layout == Layout::Pretty && !items.is_empty() {
+        if layout == Layout::Pretty {
             out.push('\n');
             out.extend(std::iter::repeat_n("    ", depth));
         }
@@ -315,6 +315,15 @@ impl<'de> Visitor<'de> for JsonVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_empty_has_lines_of_its_own_as_in_postgresql() {
+        let pretty = |text: &str| Json::read(text).unwrap().write(Layout::Pretty);
+        assert_eq!(pretty("[]"), "[\n]");
+        let text = r#"{"a":{},"b":[[]]}"#;
+        let expected = "{\n    \"a\": {\n    },\n    \"b\": [\n        [\n        ]\n    ]\n}";
+        assert_eq!(pretty(text), expected);
+    }
 
     #[test]
     fn jsonb_has_each_key_once_and_json_keeps_the_order() {

@@ -5,14 +5,15 @@
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, BinaryOperator, CaseWhen, DataType, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArguments, Value,
+    FunctionArgExpr, FunctionArguments, Spanned as _, Value,
 };
+use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::expressions::pattern;
 use super::hypothetical;
 use super::{call, cast_to, casts, function_name, literal, number, plain_arguments, text};
 use crate::error::{Error, Result};
-use crate::functions::{precision, truncation};
+use crate::functions::{moment_parts, precision, truncation};
 
 /// Calls with arguments of another shape.
 pub(super) fn called(function: &Function, zone: Option<&str>) -> Result<Option<Expr>> {
@@ -52,6 +53,11 @@ pub(super) fn called(function: &Function, zone: Option<&str>) -> Result<Option<E
             }),
             _ => None,
         },
+        "count" if plain_arguments(function).is_some_and(|args| args.is_empty()) => {
+            let message = "count(*) must be used to call a parameterless aggregate function";
+            let place = function.name.0.first().map(|part| part.span());
+            return Err(Error::invalid("42809", message, None).at(place.unwrap_or(Span::empty())));
+        }
         "mode" if function.within_group.len() == 1 => {
             let mut function = function.clone();
             let order = function.within_group.pop();
@@ -179,23 +185,31 @@ fn is_cut_far(unit: &Expr, value: &Expr) -> bool {
     is_interval || unit.is_some_and(|unit| is_far(&unit))
 }
 
-/// `date_part` of what the planner lacks or cuts off, and of the client's clock.
+/// `date_part` of what the planner lacks or cuts off, of the client's clock, and of a part that only a row tells.
 fn date_part(field: &Expr, moment: &Expr, zone: Option<&str>) -> Option<Expr> {
-    let word = literal(field)?.trim().to_lowercase();
-    let ours = match word.as_str() {
-        "second" | "seconds" | "sec" | "secs" | "s" => "second",
-        "millisecond" | "milliseconds" | "msec" | "msecs" | "ms" => "milliseconds",
-        "microsecond" | "microseconds" | "usec" | "usecs" | "us" => "microseconds",
-        word @ ("epoch" | "century" | "decade" | "millennium" | "julian" | "timezone") => word,
-        _ => {
-            let there = casts::in_zone(moment, zone?);
-            return (there != *moment).then(|| call("date_part", vec![field.clone(), there]));
-        }
-    };
     // As a double it is told from EXTRACT of the same, which is a numeric.
-    let part = call("pg_extract", vec![text(ours), moment.clone()]);
-    Some(cast_to(part, DataType::DoublePrecision))
+    let told = |part: Expr| {
+        let part = call(moment_parts::NAME, vec![part, moment.clone()]);
+        Some(cast_to(part, DataType::DoublePrecision))
+    };
+    let Some(word) = literal(field).map(str::trim) else {
+        return told(field.clone());
+    };
+    match moment_parts::part_of(word) {
+        Some(part) if PLANNED_PARTS.contains(&part) => {
+            let there = zone.map_or_else(|| moment.clone(), |zone| casts::in_zone(moment, zone));
+            let is_other = there != *moment || word != part;
+            is_other.then(|| call("date_part", vec![text(part), there]))
+        }
+        Some(part) => told(text(part)),
+        None => told(text(word)),
+    }
 }
+
+/// Parts of moments that the planner knows as PostgreSQL does, by which it also finds rows.
+const PLANNED_PARTS: [&str; 11] = [
+    "day", "dow", "doy", "hour", "isodow", "isoyear", "minute", "month", "quarter", "week", "year",
+];
 
 pub(super) fn with_arguments(function: &mut Function, args: Vec<Expr>) {
     if let FunctionArguments::List(list) = &mut function.args {

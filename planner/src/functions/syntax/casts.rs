@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::{call, cast_to, function_name, literal, number, plain_arguments, text};
 use crate::error::{Error, Result};
+use crate::functions::types::element_type;
 use crate::functions::{AS_BPCHAR, AS_VARCHAR, READ_BITS, READ_VARYING_BITS};
 
 /// The cast, prepared; `None` if it is right as it stands.
@@ -39,14 +40,22 @@ pub(super) fn fitted(cast: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
         DataType::Real | DataType::Float4 if may_fail => {
             Some(prepared("as_real", inner, Vec::new()))
         }
+        // The items of one that is written out are cast one by one.
+        DataType::Array(_) if matches!(inner.as_ref(), Expr::Array(_)) => None,
+        DataType::Array(_) => match element_type(data_type).0 {
+            element if is_whole(element) => Some(prepared("as_whole", inner, Vec::new())),
+            DataType::Real | DataType::Float4 if may_fail => {
+                Some(prepared("as_real", inner, Vec::new()))
+            }
+            element => decimal(element)
+                .filter(|_| may_fail)
+                .map(|digits| as_decimal(inner, digits)),
+        },
         data_type => match decimal(data_type).filter(|_| may_fail) {
-            Some((precision, scale)) => Some(match number_text(inner) {
+            Some(of_digits) => Some(match number_text(inner) {
                 // As it is written: a binary fraction would lose digits.
                 Some(digits) if !digits.contains(['e', 'E']) => text(digits),
-                _ => {
-                    let [precision, scale] = [precision, scale].map(|n| number(&n.to_string()));
-                    prepared("as_decimal", inner, vec![precision, scale])
-                }
+                _ => as_decimal(inner, of_digits),
             }),
             None => match (moment(inner, data_type, zone), data_type) {
                 (operand, DataType::Time(..)) => {
@@ -207,6 +216,12 @@ fn exact(number: &Expr, digits: &str) -> Expr {
         }
         _ => number.clone(),
     }
+}
+
+/// A number, or an array of numbers, as decimals of a precision and a scale.
+fn as_decimal(operand: &Expr, (precision, scale): (u64, u64)) -> Expr {
+    let digits = [precision, scale].map(|n| number(&n.to_string()));
+    prepared("as_decimal", operand, digits.into())
 }
 
 /// `name(operand, …)`, once.

@@ -93,7 +93,7 @@ pub(super) fn value(query: &Query) -> Option<Expr> {
 }
 
 /// Whether an expression has an aggregate in it, or a window: those of other forms are of all elements together.
-fn has_aggregate(expr: &Expr) -> bool {
+pub(super) fn has_aggregate(expr: &Expr) -> bool {
     let mut found = false;
     each_own(expr, |expr| {
         found |= matches!(expr, Expr::Function(function) if is_aggregate(function));

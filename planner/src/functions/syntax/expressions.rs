@@ -16,7 +16,7 @@ use super::{
 use crate::error::Result;
 use crate::functions::enums::enum_of_type;
 use crate::functions::{
-    READ_BITS, READ_ENUM, READ_UUID, interval, pattern_lists, precision, regexps,
+    READ_BITS, READ_ENUM, READ_UUID, interval, moment_parts, pattern_lists, precision, regexps,
 };
 
 /// Rewrites one expression.
@@ -129,7 +129,8 @@ fn replacement(expr: &Expr, zone: Option<&str>) -> Result<Option<Expr>> {
             time_zone,
         } => Some(call("timezone", vec![part(time_zone), part(timestamp)])),
         Expr::Extract { field, expr, .. } => {
-            let own = extracted(field).map(|name| call("pg_extract", vec![text(name), part(expr)]));
+            let own =
+                extracted(field).map(|name| call(moment_parts::NAME, vec![text(name), part(expr)]));
             own.or_else(|| googlesql::extracted(field, expr))
                 .or_else(|| casts::extract_on_clock(field, expr, zone?))
         }
@@ -258,7 +259,9 @@ pub(super) fn truth(expr: &Expr) -> Option<Expr> {
 /// A literal that the planner does not read, or reads otherwise.
 fn written(expr: &Expr, value: &Value) -> Result<Option<Expr>> {
     Ok(match value {
-        Value::UnicodeStringLiteral(content) => Some(text(content.as_str())),
+        Value::UnicodeStringLiteral(content) | Value::NationalStringLiteral(content) => {
+            Some(text(content.as_str()))
+        }
         Value::SingleQuotedByteStringLiteral(digits) => Some(bits(format!("b{digits}"))),
         Value::HexStringLiteral(digits) => Some(bits(format!("x{digits}"))),
         Value::Number(..) => {

@@ -2,8 +2,8 @@
 //!
 //! In and out: a statement's syntax tree. Every step keeps the meaning; what cannot be kept is an error
 //! that names it. `expressions` has operators and literals, `calls` those of functions, `array_literals` texts of arrays, `googlesql` the forms of BigQuery, `relations` what stands
-//! in FROM, `unnest` arrays there, `unnested_order` the order of rows that functions give, `rows_from` functions side by side, `records` json with a list of columns, `series` those of times and fractions, `slices` parts of arrays, `cast_chains` casts of casts, `elements` subqueries over them, `rows` subqueries that make a row, `row_comparisons` what compares rows, `unknown_rows` NULLs in them, `grouping_positions` columns by their numbers and repeated keys in ROLLUP, `subqueries` EXISTS and IN among the columns of a result, `ties` FETCH … WITH TIES,
-//! `own_expressions` the expressions of a query but for those of queries within, `ordered` the order in which aggregates gather, `hypothetical` the rank that a value would have, `variadic` arrays in the place of arguments, `windows` windows with names. Plans nothing.
+//! in FROM, `unnest` arrays there, `unnested_order` the order of rows that functions give, `rows_from` functions side by side, `records` json with a list of columns, `series` those of times and fractions, `slices` parts of arrays, `cast_chains` casts of casts, `elements` subqueries over them, `rows` subqueries that make a row, `row_comparisons` what compares rows, `unknown_rows` NULLs in them, `grouping_positions` columns by their numbers and repeated keys in ROLLUP, `subqueries` EXISTS and IN among the columns of a result, `ties` FETCH … WITH TIES, `row_limits` LIMIT and OFFSET by subqueries,
+//! `own_expressions` the expressions of a query but for those of queries within, `ordered` the order in which aggregates gather, `hypothetical` the rank that a value would have, `variadic` arrays in the place of arguments, `whole_groups` HAVING without groups, `windows` windows with names. Plans nothing.
 
 mod array_literals;
 mod arrays;
@@ -22,6 +22,7 @@ mod parameters;
 mod records;
 mod relations;
 mod row_comparisons;
+mod row_limits;
 mod rows;
 mod rows_from;
 mod series;
@@ -33,20 +34,21 @@ mod unnest;
 mod unnested_order;
 mod values;
 mod variadic;
+mod whole_groups;
 mod windows;
 
 pub(crate) use casts::{number_text, refuse_wide};
 pub(super) use elements::FIELD;
-pub(crate) use ordered::is_order_column;
 pub(crate) use own_expressions::{change_own, each_own};
 pub(crate) use records::{record_document, record_member};
 pub(crate) use relations::{elements_column, gives_rows};
-pub(super) use row_comparisons::fields as row_fields;
+pub(crate) use row_comparisons::{all_are, fields as row_fields};
 pub(crate) use subqueries::unsupported_subquery;
 pub(super) use unnest::{names_columns, unnest_query};
 
 use std::ops::ControlFlow;
 
+use auspex_sql::PRIVATE;
 use datafusion::sql::sqlparser::ast::{
     CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, LimitClause, ObjectName, Query, Select, SetExpr, Statement,
@@ -55,6 +57,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::{cast_keys, query_keys};
 use crate::bind::too_complex;
+use crate::constants::holds_query;
 use crate::error::{Error, Result};
 
 /// Rewrites a statement in place.
@@ -117,7 +120,8 @@ impl VisitorMut for Spelling {
         counts(query);
         ordered::rewrite_with(query);
         values::rewrite(query, std::mem::take(&mut self.is_insert));
-        flow(fetch(query))
+        flow(fetch(query))?;
+        flow(row_limits::settle(query))
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
@@ -128,6 +132,7 @@ impl VisitorMut for Spelling {
             true => ControlFlow::Break(too_complex()),
             false => {
                 grouping_positions::resolve(select);
+                flow(whole_groups::rewrite(select))?;
                 ordered::rewrite(select);
                 flow(unnest::rewrite(select))
             }
@@ -195,10 +200,15 @@ fn counts(query: &mut Query) {
     }
 }
 
-/// A parameter as a bigint.
+/// A number of rows as a bigint, of which fractions are rounded. What is a bigint anyway stays, and what is none for sure.
 fn as_bigint(expr: &mut Expr) {
     parameters::unbracket(expr);
-    if is_parameter(expr) {
+    let is_plain = match expr {
+        Expr::Value(value) => matches!(value.value, Value::Null | Value::Boolean(_)),
+        _ => false,
+    };
+    let is_count = casts::number_text(expr).is_some_and(|digits| digits.parse::<i64>().is_ok());
+    if !is_plain && !is_count && !holds_query(expr) {
         *expr = cast_to(expr.clone(), DataType::BigInt(None));
     }
 }
@@ -291,11 +301,15 @@ pub(super) fn literal(expr: &Expr) -> Option<&str> {
 
 /// `name(args)`.
 pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
+    let name = match name.starts_with(PRIVATE) {
+        true => Ident::with_quote('"', name),
+        false => Ident::new(name),
+    };
     let args = args
         .into_iter()
         .map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)));
     Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(name)]),
+        name: ObjectName::from(vec![name]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(FunctionArgumentList {

@@ -21,11 +21,6 @@ const GATHERING: [&str; 2] = ["array_agg", "string_agg"];
 /// What the names of hidden columns begin with, which no client's text can bring into a statement.
 const HIDDEN: &str = "\u{1e}order ";
 
-/// Whether a column is there to be ordered by alone.
-pub(crate) fn is_order_column(name: &str) -> bool {
-    name.starts_with(HIDDEN)
-}
-
 /// Adds the order of the subquery to the calls.
 pub(super) fn rewrite(select: &mut Select) {
     if !gathers(select) {

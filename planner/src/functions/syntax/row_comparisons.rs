@@ -76,8 +76,8 @@ pub(super) fn spelt(expr: &Expr) -> Option<Expr> {
     }
 }
 
-/// Whether all fields of a row are NULL, or none is.
-fn all_are(fields: &[Expr], null: bool) -> Option<Expr> {
+/// Whether all fields of a row are NULL, or none is; `None`: there are none.
+pub(crate) fn all_are(fields: &[Expr], null: bool) -> Option<Expr> {
     let tests = fields
         .iter()
         .map(|field| match (self::fields(field), null) {
@@ -97,7 +97,7 @@ fn row(expr: &Expr) -> Option<Vec<Expr>> {
 }
 
 /// The fields of a row.
-pub(in crate::functions) fn fields(expr: &Expr) -> Option<Vec<Expr>> {
+pub(crate) fn fields(expr: &Expr) -> Option<Vec<Expr>> {
     let fields = match expr {
         Expr::Tuple(columns) => columns.clone(),
         Expr::Function(function) if function_name(function)? == "row" => {

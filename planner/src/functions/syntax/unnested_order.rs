@@ -115,7 +115,7 @@ fn is_column(key: &Expr, select: &Select, names: &[Ident]) -> bool {
 }
 
 /// Whether a column has a function of several rows.
-fn gives_several(item: &SelectItem) -> bool {
+pub(super) fn gives_several(item: &SelectItem) -> bool {
     let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else {
         return false;
     };

@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::{cast_to, literal};
 use crate::functions::enums::enum_of_type;
+use crate::functions::types::element_type;
 
 /// Casts such values of a query. `is_source`: it gives the rows of an INSERT.
 pub(super) fn rewrite(query: &mut Query, is_source: bool) {
@@ -125,12 +126,13 @@ fn element(expr: &Expr) -> Option<DataType> {
     }
 }
 
-/// The type of a cast to one that Arrow has as text.
+/// The type of a cast to one that Arrow has as text, or to arrays of such.
 fn marked_cast(expr: &Expr) -> Option<&DataType> {
     match expr {
         Expr::Cast { data_type, .. } => {
-            let is_marked = matches!(data_type, DataType::JSON | DataType::JSONB | DataType::Uuid);
-            (is_marked || enum_of_type(data_type).is_some()).then_some(data_type)
+            let (element, _) = element_type(data_type);
+            let is_marked = matches!(element, DataType::JSON | DataType::JSONB | DataType::Uuid);
+            (is_marked || enum_of_type(element).is_some()).then_some(data_type)
         }
         _ => None,
     }

@@ -1,7 +1,7 @@
 //! Values read from text as PostgreSQL reads them, wherever a plan casts text to another type.
 //!
 //! In: a cast of text, written or put there by the planner; out: a call of a function that reads PostgreSQL's forms of
-//! dates (`Jan 5 2024`), time stamps (`2024-07-01 12:00+02`), times (`3:04 PM`), intervals (`1 day 02:03`), numerics (`1e5`), booleans (`off`), arrays (`{1,2}`) and
+//! dates (`Jan 5 2024`), time stamps (`2024-07-01 12:00+02`), times (`3:04 PM`), intervals (`1 day 02:03`), numerics (`1e5`), whole numbers, booleans (`off`), arrays (`{1,2}`) and
 //! bytes (`\x00ff`), and refuses floating-point numbers that do not fit (`1e400`). Other casts stay as they are.
 
 mod array_text;
@@ -59,7 +59,7 @@ pub(super) fn read_cast(cast: &Cast, schema: &DFSchema) -> Result<Option<Expr>> 
     };
     let is_text = |data_type: DataType| data_type.is_string();
     if !cast.expr.get_type(schema).is_ok_and(is_text)
-        || is_written_float(&cast.expr, cast.field.data_type())
+        || is_written_number(&cast.expr, cast.field.data_type())
     {
         return Ok(None);
     }
@@ -67,9 +67,10 @@ pub(super) fn read_cast(cast: &Cast, schema: &DFSchema) -> Result<Option<Expr>> 
     Ok(Some(function.call(vec![cast.expr.as_ref().clone()])))
 }
 
-/// Whether a text is written out and is a floating-point number that fits. The planner reads it as well, and knows a cast
-/// of a literal where it would not know the function.
-fn is_written_float(text: &Expr, target: &DataType) -> bool {
+/// Whether a text is written out and is a whole number, or a floating-point number that fits. The planner reads it as
+/// well, and knows a cast of a literal where it would not know the function. A cast whose text becomes known later may
+/// stand where no row computes it: the planner would read it nevertheless.
+fn is_written_number(text: &Expr, target: &DataType) -> bool {
     let Expr::Literal(ScalarValue::Utf8(text), _) = text else {
         return false;
     };
@@ -77,15 +78,20 @@ fn is_written_float(text: &Expr, target: &DataType) -> bool {
         let read = || number_text::read(&StringArray::from(vec![text.as_str()]), target);
         text.trim() == text && read().is_ok()
     };
-    target.is_floating() && text.as_ref().is_none_or(fits)
+    let is_whole = target.is_signed_integer();
+    is_whole || (target.is_floating() && text.as_ref().is_none_or(fits))
 }
 
 fn reading(name: &'static str, target: FieldRef) -> ScalarUDF {
+    // Words such as `now` and texts without a zone depend on the session. Files are chosen by what does not.
+    let volatility = match target.data_type().is_signed_integer() {
+        true => Volatility::Immutable,
+        false => Volatility::Stable,
+    };
     ScalarUDF::from(ReadText {
         name,
         target,
-        // Words such as `now` and texts without a zone depend on the session.
-        signature: Signature::any(1, Volatility::Stable),
+        signature: Signature::any(1, volatility),
     })
 }
 
@@ -112,6 +118,9 @@ fn function_name(target: &DataType) -> Option<&'static str> {
         DataType::Time64(_) => "time_in",
         DataType::Interval(IntervalUnit::MonthDayNano) => "interval_in",
         DataType::Decimal128(..) => "numeric_in",
+        DataType::Int16 => "int2_in",
+        DataType::Int32 => "int4_in",
+        DataType::Int64 => "int8_in",
         DataType::Float32 => "float4_in",
         DataType::Float64 => "float8_in",
         DataType::Binary => "bytea_in",

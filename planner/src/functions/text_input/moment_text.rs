@@ -1,15 +1,15 @@
 //! Dates and times of day as people write them.
 //!
-//! In: a text such as `2024-07-01 12:00+02`, `Jan 5 2024 3:04 PM`, `20240701`, `now`; out: what its clock showed, and
-//! the zone if one is written. Days stand behind months where both are numbers (`1/31/2024`), as in PostgreSQL's
+//! In: a text such as `2024-07-01 12:00+02`, `Jan 5 2024 3:04 PM`, `20240701`, `now`, `tomorrow 12:00`; out: what its clock
+//! showed, and the zone if one is written or meant. Days stand behind months where both are numbers (`1/31/2024`), as in PostgreSQL's
 //! `DateStyle = ISO, MDY`.
 
-use chrono::{Datelike as _, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
+use chrono::{Datelike as _, NaiveDate, NaiveDateTime, NaiveTime, Offset as _, TimeDelta, Utc};
 use datafusion::arrow::array::timezone::Tz;
 use datafusion::error::{DataFusionError, Result};
 
 use super::super::call::failure;
-use super::super::moment::{micros_of_day, now_in};
+use super::super::moment::{micros_of_day, now_in, zone};
 use super::zone_abbreviations::seconds_of as seconds_east;
 
 /// The zone of a text.
@@ -34,11 +34,8 @@ enum Fault {
 /// Reads a text as a time of day, in microseconds since midnight; a date and a zone that are written are left out.
 pub(super) fn read_time(text: &str, session_zone: &str) -> Result<i64> {
     let trimmed = text.trim();
-    if let Some(local) = word(trimmed, session_zone)? {
-        return Ok(micros_of_day(local.time()));
-    }
-    if trimmed.eq_ignore_ascii_case("allballs") {
-        return Ok(0);
+    if trimmed.eq_ignore_ascii_case("now") {
+        return Ok(micros_of_day(now_in(session_zone)?.time()));
     }
     let clock = trimmed.strip_prefix(['T', 't']);
     let clock = clock.filter(|clock| clock.starts_with(|c: char| c.is_ascii_digit()));
@@ -49,9 +46,10 @@ pub(super) fn read_time(text: &str, session_zone: &str) -> Result<i64> {
         None => parts.read(clock),
     };
     let read = read.and_then(|()| parts.settle());
-    let read = read.and_then(|()| match parts.time {
-        Some(_) => parts.of_day(),
-        None => Err(Fault::Syntax),
+    // Words for days are no dates beside a time of day.
+    let read = read.and_then(|()| match (parts.time, parts.days_from_now) {
+        (Some(_), None) => parts.of_day(),
+        _ => Err(Fault::Syntax),
     });
     read.map_err(|fault| error(&fault, text, "time"))
 }
@@ -74,13 +72,13 @@ fn compact_clock(text: &str) -> Option<String> {
 
 /// Reads a text as a value of a type; words such as `today` are meant in `session_zone`.
 pub(super) fn read(text: &str, type_name: &str, session_zone: &str) -> Result<Read> {
-    if let Some(local) = word(text.trim(), session_zone)? {
-        return Ok(Read { local, zone: None });
+    if let Some(moment) = word(text.trim(), session_zone)? {
+        return Ok(moment);
     }
     let mut parts = Parts::default();
     parts
         .read(text)
-        .and_then(|()| parts.moment())
+        .and_then(|()| parts.moment(session_zone))
         .map_err(|fault| error(&fault, text, type_name))
 }
 
@@ -97,26 +95,26 @@ fn error(fault: &Fault, text: &str, type_name: &str) -> DataFusionError {
     }
 }
 
-/// The words that stand for moments.
-fn word(word: &str, zone: &str) -> Result<Option<NaiveDateTime>> {
-    if !word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '-' || c == '+') {
+/// The words that stand for moments, whatever the zone of the session: what its clock shows at one may be shown twice.
+fn word(word: &str, session_zone: &str) -> Result<Option<Read>> {
+    let is = |known: &str| word.eq_ignore_ascii_case(known);
+    let (local, seconds_east) = if is("epoch") {
+        (NaiveDateTime::default(), 0)
+    } else if is("now") {
+        let now = Utc::now().with_timezone(&zone(session_zone)?);
+        (now.naive_local(), now.offset().fix().local_minus_utc())
+    } else if is("infinity") || is("-infinity") {
+        let message = format!("the moment \"{word}\" is not supported");
+        return Err(failure("0A000", message));
+    } else {
         return Ok(None);
-    }
-    let days = match word.to_lowercase().as_str() {
-        "epoch" => return Ok(Some(NaiveDateTime::default())),
-        "now" => return now_in(zone).map(Some),
-        "infinity" | "-infinity" | "+infinity" => {
-            let message = format!("the moment \"{word}\" is not supported");
-            return Err(failure("0A000", message));
-        }
-        "today" => 0,
-        "tomorrow" => 1,
-        "yesterday" => -1,
-        _ => return Ok(None),
     };
-    let midnight = now_in(zone)?.date().and_time(NaiveTime::MIN);
-    Ok(Some(midnight + TimeDelta::days(days)))
+    let zone = Some(Zone::Seconds(seconds_east));
+    Ok(Some(Read { local, zone }))
 }
+
+/// The words that stand for days, and how many of them are between today and those.
+const DAYS_FROM_NOW: [(&str, i64); 3] = [("yesterday", -1), ("today", 0), ("tomorrow", 1)];
 
 #[derive(Default)]
 struct Parts {
@@ -127,6 +125,8 @@ struct Parts {
     time: Option<i64>,
     is_afternoon: Option<bool>,
     before_christ: bool,
+    /// The day is told by a word.
+    days_from_now: Option<i64>,
     zone: Option<Zone>,
     /// Numbers whose meaning their order tells.
     numbers: Vec<(u32, usize)>,
@@ -165,9 +165,16 @@ impl Parts {
             "am" | "pm" => self.is_afternoon = Some(lower == "pm"),
             "bc" => self.before_christ = true,
             "ad" | "at" => {}
-            _ => match (month(&lower), is_week_day(&lower)) {
-                (Some(month), _) if self.month.is_none() => self.month = Some(month),
-                (None, true) => {}
+            "allballs" if self.time.is_none() => {
+                self.time = Some(0);
+                self.set_zone("UTC")?;
+            }
+            _ => match (month(&lower), days_from_now(&lower), is_week_day(&lower)) {
+                (Some(month), ..) if self.month.is_none() => self.month = Some(month),
+                (None, Some(days), _) if self.days_from_now.is_none() => {
+                    self.days_from_now = Some(days);
+                }
+                (None, None, true) => {}
                 _ => self.set_zone(word)?,
             },
         }
@@ -293,19 +300,30 @@ impl Parts {
         }
     }
 
-    fn moment(&mut self) -> std::result::Result<Read, Fault> {
-        self.settle()?;
-        let parts = self;
-        let (Some(year), Some(month), Some(day)) = (parts.year, parts.month, parts.day) else {
-            return Err(Fault::Syntax);
+    /// The date that is written, or that a word means on the clock of a zone.
+    fn day(&self, session_zone: &str) -> std::result::Result<NaiveDate, Fault> {
+        let (year, month, day) = match (self.year, self.month, self.day, self.days_from_now) {
+            (Some(year), Some(month), Some(day), None) => (year, month, day),
+            (None, None, None, Some(days)) => {
+                let now = now_in(session_zone).map_err(|_| Fault::Range)?;
+                let day = now.date().checked_add_signed(TimeDelta::days(days));
+                return day.ok_or(Fault::Range);
+            }
+            _ => return Err(Fault::Syntax),
         };
         // There is no year 0: 1 BC comes before 1 AD.
-        let year = match (year, parts.before_christ) {
+        let year = match (year, self.before_christ) {
             (0, _) => return Err(Fault::Range),
             (year, true) => 1 - year,
             (year, false) => year,
         };
-        let date = NaiveDate::from_ymd_opt(year, month, day).ok_or(Fault::Range)?;
+        NaiveDate::from_ymd_opt(year, month, day).ok_or(Fault::Range)
+    }
+
+    fn moment(&mut self, session_zone: &str) -> std::result::Result<Read, Fault> {
+        self.settle()?;
+        let parts = self;
+        let date = parts.day(session_zone)?;
         let micros = parts.of_day()?;
         let local = date
             .and_time(NaiveTime::MIN)
@@ -317,6 +335,11 @@ impl Parts {
             zone: parts.zone.take(),
         })
     }
+}
+
+fn days_from_now(word: &str) -> Option<i64> {
+    let mut known = DAYS_FROM_NOW.iter();
+    known.find_map(|(day, days)| (*day == word).then_some(*days))
 }
 
 /// `2024-01-31T10:20`: the date and the time.
@@ -455,13 +478,27 @@ mod tests {
             ("2024-01-31 24:00:00", "2024-02-01 00:00:00"),
             ("1500-02-03 04:05:06", "1500-02-03 04:05:06"),
             ("0044-03-15 BC", "-0043-03-15 00:00:00"),
-            ("epoch", "1970-01-01 00:00:00"),
+            ("epoch", "1970-01-01 00:00:00 0"),
+            ("2024-01-31 allballs", "2024-01-31 00:00:00 0"),
             ("2024-01-31 10:00 UTC", "2024-01-31 10:00:00 0"),
             ("1/2/70", "1970-01-02 00:00:00"),
         ] {
             assert_eq!(shown(text).as_deref(), Some(expected), "{text}");
         }
         assert!(shown("2024-01-31 10:00 Europe/Berlin").is_some());
+    }
+
+    #[test]
+    fn words_mean_days_on_the_clock_of_the_session() {
+        // Days are counted in the zone of the session: of two zones whose clocks are 25 hours apart, the days differ.
+        let day = |text: &str, zone: &str| read(text, "date", zone).unwrap().local.date();
+        for text in ["today", "tomorrow 10:00", "yesterday allballs"] {
+            let (east, west) = (day(text, "+14:00"), day(text, "-11:00"));
+            assert!(east > west, "{text}: {east}, {west}");
+        }
+        let noon = read("Today 12:30 +02", "timestamp with time zone", "UTC").unwrap();
+        assert!(noon.local.to_string().ends_with(" 12:30:00"));
+        assert!(matches!(noon.zone, Some(Zone::Seconds(7200))));
     }
 
     #[test]
@@ -496,6 +533,9 @@ mod tests {
             "10:60",
             "13:00 PM",
             "10:00:00:00",
+            "epoch",
+            "today",
+            "today 10:00",
         ] {
             assert!(read_time(text, "UTC").is_err(), "{text}");
         }
@@ -516,6 +556,11 @@ mod tests {
             "10:00",
             "Jan 2024",
             "2024-01-31 +02 +03",
+            "today 2024-01-31",
+            "today tomorrow",
+            "allballs",
+            "+infinity",
+            "now 10:00",
         ] {
             let told = code(text);
             assert!(

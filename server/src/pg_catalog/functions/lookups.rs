@@ -19,7 +19,8 @@ use datafusion::logical_expr::{
     Volatility,
 };
 
-use super::super::objects::{Objects, Relation};
+use super::super::objects::Objects;
+use super::super::relation::Relation;
 use super::super::relation_rows::check_oid;
 use super::super::{domain_rows, key_rows, normal_form, reference_rows};
 use super::names::{identifier_parts, quoted};

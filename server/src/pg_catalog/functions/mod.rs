@@ -18,6 +18,7 @@ mod settings;
 mod signatures;
 mod table_functions;
 mod text;
+mod type_names;
 
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ use datafusion_pg_catalog::pg_catalog::quote_ident_udf::create_parse_ident_udf;
 
 use super::domain_rows::base_types;
 use super::objects::Objects;
+use super::own_types;
 use super::roles::{comments, roles};
 use super::server_tables::UTF8;
 pub(super) use acl_items::{COLUMNS as ACL_COLUMNS, NAME as ACL_ITEMS};
@@ -41,10 +43,12 @@ pub(super) use as_text::register as register_texts;
 pub(super) use expand_array::NAME as EXPAND_ARRAY;
 pub(super) use json::MEMBER as JSON_MEMBER;
 pub(super) use lookups::looks_up;
-pub(super) use names::{identifier_parts, quoted, type_text};
-pub(crate) use names::{procedure_name, shown_type};
+pub(crate) use names::procedure_name;
+pub(super) use names::{column, identifier_parts, quoted};
 use scalar::{Call, function, text_of_oid};
 pub(super) use table_functions::register;
+pub(crate) use type_names::shown_type;
+pub(super) use type_names::{is_catalog_type, type_text};
 
 use crate::protocol::types::field_type;
 
@@ -113,7 +117,7 @@ pub(super) fn all(session: &SessionFacts, objects: &Objects) -> Vec<ScalarUDF> {
         create_array_lower_udf(),
         create_parse_ident_udf(),
         size_pretty(),
-        type_of(),
+        type_of(objects),
         base_type(objects),
         expand_array::expand_array(),
     ];
@@ -167,7 +171,6 @@ fn identity(session: &SessionFacts) -> Vec<ScalarUDF> {
         constant("pg_is_in_recovery", &[0], false),
         constant("pg_is_wal_replay_paused", &[0], false),
         constant("getdatabaseencoding", &[0], "UTF8"),
-        constant("pg_client_encoding", &[0], "UTF8"),
         constant("pg_char_to_encoding", &[1], UTF8),
         text_of_oid("pg_encoding_to_char", &[1], |code| {
             let place = usize::try_from(code).ok();
@@ -188,18 +191,16 @@ fn path(objects: &Objects) -> Vec<ScalarUDF> {
     let texts = DataType::new_list(DataType::Utf8, true);
     vec![
         function("current_schema", &[0], DataType::Utf8, move |call| {
-            let schema = first.search_path()?.into_iter().next();
+            let schema = first.first_schema()?;
             ScalarValue::Utf8(schema).to_array_of_size(call.n_rows)
         }),
         function("current_schemas", &[1], texts, move |call| {
             let flags = call.args.first().and_then(|array| array.as_boolean_opt());
             let implicit = flags.is_some_and(|flags| !flags.is_empty() && flags.value(0));
-            let mut path = all.search_path()?;
-            // It is searched at last, but the list has it first, as PostgreSQL's has.
-            path.retain(|schema| schema != super::PG_CATALOG);
-            if implicit {
-                path.insert(0, super::PG_CATALOG.to_owned());
-            }
+            let path = match implicit {
+                true => all.whole_path()?,
+                false => all.named_path()?,
+            };
             let schemas: Vec<ScalarValue> = path.into_iter().map(ScalarValue::from).collect();
             ScalarValue::List(ScalarValue::new_list(&schemas, &DataType::Utf8, true))
                 .to_array_of_size(call.n_rows)
@@ -226,7 +227,6 @@ fn visibility(objects: &Objects) -> Vec<ScalarUDF> {
         },
     );
     let rest = [
-        "pg_type_is_visible",
         "pg_function_is_visible",
         "pg_operator_is_visible",
         "pg_collation_is_visible",
@@ -244,8 +244,23 @@ fn visibility(objects: &Objects) -> Vec<ScalarUDF> {
         .into_iter()
         .map(|name| constant(name, &[1], true))
         .collect();
-    functions.push(tables);
+    functions.extend([tables, visible_types(objects)]);
     functions
+}
+
+/// Whether a type is found without naming its schema.
+fn visible_types(objects: &Objects) -> ScalarUDF {
+    let objects = objects.clone();
+    function("pg_type_is_visible", &[1], DataType::Boolean, move |call| {
+        let is_visible = |oid: i32| match type_names::is_visible(oid) {
+            None => own_types::is_visible(&objects, oid),
+            known => Ok(known),
+        };
+        let oids = call.oids(0)?;
+        let answers = oids.iter().map(|oid| oid.map_or(Ok(None), is_visible));
+        let answers = answers.collect::<Result<BooleanArray, DataFusionError>>()?;
+        Ok(Arc::new(answers) as ArrayRef)
+    })
 }
 
 /// `shobj_description(number, catalog)`: the comment of a role, which is the one shared object that may have one.
@@ -309,10 +324,16 @@ fn absent() -> Vec<ScalarUDF> {
 }
 
 /// The type of a value, as SQL writes it.
-fn type_of() -> ScalarUDF {
-    function("pg_typeof", &[1], DataType::Utf8, |call| {
-        let field = call.fields.first();
-        let name = field.map(|field| shown_type(&field_type(field)));
+fn type_of(objects: &Objects) -> ScalarUDF {
+    let objects = objects.clone();
+    function("pg_typeof", &[1], DataType::Utf8, move |call| {
+        let name = match call.fields.first() {
+            Some(field) => {
+                let of_rows = own_types::row_type_of(&objects, field)?;
+                Some(of_rows.unwrap_or_else(|| shown_type(&field_type(field))))
+            }
+            None => None,
+        };
         ScalarValue::Utf8(name).to_array_of_size(call.n_rows)
     })
 }

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
+use auspex_planner::SessionFacts;
 pub(crate) use auspex_planner::quoted_name as quoted;
-use auspex_planner::{SessionFacts, with_clock_digits};
 use datafusion::arrow::array::{
     Array as _, ArrayRef, AsArray, Int32Array, RecordBatch, StringArray, StructArray,
 };
@@ -16,18 +16,17 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Int32Type};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::ScalarUDF;
-use pgwire::api::Type;
-use postgres_types::Kind;
 
 use super::super::PG_CATALOG;
 use super::super::columns;
-use super::super::enum_rows;
 use super::super::fresh;
 use super::super::ml_functions;
 use super::super::objects::Objects;
+use super::super::own_types;
 use super::super::roles::roles;
 use super::elements::of_elements;
 use super::scalar::{Call, function, returning};
+use super::type_names::{is_known, type_number, type_text};
 use crate::protocol::types::TYPE_KEY;
 
 /// The conversions of names to plain numbers, and those to what a client is shown.
@@ -153,9 +152,9 @@ fn format_type(objects: &Objects) -> ScalarUDF {
     function("format_type", &[2], DataType::Utf8, move |call| {
         let text = |(oid, modifier): (Option<i32>, Option<i32>)| -> Result<Option<String>> {
             let Some(oid) = oid else { return Ok(None) };
-            let own = match TYPES.contains_key(&oid) {
+            let own = match is_known(oid) {
                 true => None,
-                false => enum_rows::name_of(&objects, oid)?,
+                false => own_types::name_of(&objects, oid)?,
             };
             Ok(own.or_else(|| Some(type_text(oid, modifier.unwrap_or(-1)))))
         };
@@ -225,7 +224,7 @@ impl Lookup {
                 .iter()
                 .find(|(_, operator)| operator.split('(').next() == Some(last))
                 .map(|(oid, _)| *oid)),
-            Registered::Type => enum_rows::number_of(&self.objects, qualifier, last),
+            Registered::Type => own_types::number_of(&self.objects, qualifier, last),
         }
     }
 
@@ -287,9 +286,9 @@ impl Lookup {
                 }
             }),
             Registered::Namespace => self.objects.name(oid).map(|(schema, _)| quoted(&schema)),
-            Registered::Type => match TYPES.get(&oid) {
-                Some(_) => Some(type_text(oid, -1)),
-                None => enum_rows::name_of(&self.objects, oid).ok().flatten(),
+            Registered::Type => match is_known(oid) {
+                true => Some(type_text(oid, -1)),
+                false => own_types::name_of(&self.objects, oid).ok().flatten(),
             },
             Registered::Proc => PROC_NAMES.get(&oid).cloned(),
             Registered::Operator => OPERATORS.get(&oid).cloned(),
@@ -351,10 +350,6 @@ pub(in super::super) fn identifier_parts(text: &str) -> Vec<String> {
     }
     parts
 }
-
-/// PostgreSQL's types: number and name.
-static TYPES: LazyLock<BTreeMap<i32, String>> =
-    LazyLock::new(|| pairs("pg_type", "oid", "typname").into_iter().collect());
 
 /// PostgreSQL's functions and ours: number and name, in the table's order.
 static PROCS: LazyLock<Vec<(i32, String)>> = LazyLock::new(|| {
@@ -427,111 +422,12 @@ fn pairs(table: &str, number: &str, text: &str) -> Vec<(i32, String)> {
     fresh::rows(table).into_iter().flat_map(rows).collect()
 }
 
-pub(super) fn column(batch: &RecordBatch, name: &str, data_type: &DataType) -> Option<ArrayRef> {
+pub(in super::super) fn column(
+    batch: &RecordBatch,
+    name: &str,
+    data_type: &DataType,
+) -> Option<ArrayRef> {
     cast(batch.column_by_name(name)?, data_type).ok()
-}
-
-/// The types whose SQL name is not the catalog's.
-const SQL_NAMES: &[(&str, &str)] = &[
-    ("bool", "boolean"),
-    ("bpchar", "character"),
-    ("char", "\"char\""),
-    ("float4", "real"),
-    ("float8", "double precision"),
-    ("int2", "smallint"),
-    ("int4", "integer"),
-    ("int8", "bigint"),
-    ("time", "time without time zone"),
-    ("timestamp", "timestamp without time zone"),
-    ("timestamptz", "timestamp with time zone"),
-    ("timetz", "time with time zone"),
-    ("varbit", "bit varying"),
-    ("varchar", "character varying"),
-];
-
-/// The types whose modifiers are digits of seconds.
-const CLOCKS: [&str; 5] = ["time", "timetz", "timestamp", "timestamptz", "interval"];
-
-/// A type as SQL writes it, as PostgreSQL's `format_type` does.
-pub(in super::super) fn type_text(oid: i32, modifier: i32) -> String {
-    if oid == 0 {
-        return "-".to_owned();
-    }
-    let Some(name) = TYPES.get(&oid) else {
-        return "???".to_owned();
-    };
-    let (base, brackets) = match name.strip_prefix('_') {
-        Some(element) => (element, "[]"),
-        None => (name.as_str(), ""),
-    };
-    let sql = SQL_NAMES
-        .iter()
-        .find(|(catalog, _)| *catalog == base)
-        .map_or(base, |(_, sql)| sql);
-    // An interval's has the fields that it has above its digits.
-    let digits = u8::try_from(modifier & 0xffff).ok();
-    if let (true, Some(digits)) = (modifier >= 0 && CLOCKS.contains(&base), digits) {
-        return with_clock_digits(sql, digits) + brackets;
-    }
-    // PostgreSQL's modifiers carry four bytes of a length header.
-    let packed = modifier - 4;
-    let modifier = match base {
-        "numeric" if packed >= 0 => format!("({},{})", packed >> 16, packed & 0xffff),
-        "varchar" | "bpchar" if packed > 0 => format!("({packed})"),
-        _ => String::new(),
-    };
-    format!("{sql}{modifier}{brackets}")
-}
-
-/// A type as SQL writes it, also an enum of the warehouse.
-pub(crate) fn shown_type(pg_type: &Type) -> String {
-    if pg_type.schema() == PG_CATALOG {
-        // Lossless: the numbers of built-in types are small.
-        return type_text(pg_type.oid() as i32, -1);
-    }
-    match pg_type.kind() {
-        Kind::Array(element) => format!("{}[]", quoted(element.name())),
-        _ => quoted(pg_type.name()),
-    }
-}
-
-/// The number of a type of the catalog.
-fn catalog_type(wanted: &str) -> Option<i32> {
-    let found = TYPES.iter().find(|(_, name)| **name == wanted);
-    found.map(|(oid, _)| *oid)
-}
-
-/// The number of a type's catalog or SQL name; a quoted one is the catalog's.
-fn type_number(name: &str) -> Option<i32> {
-    if name.contains('"') {
-        return match identifier_parts(name).as_slice() {
-            [schema, name] if schema == "pg_catalog" => catalog_type(name),
-            [name] => catalog_type(name),
-            _ => None,
-        };
-    }
-    let name = name.trim().to_lowercase();
-    let name = name.strip_prefix("pg_catalog.").unwrap_or(&name);
-    let (base, is_array) = match name.strip_suffix("[]") {
-        Some(element) => (element.trim(), true),
-        None => (name, false),
-    };
-    let base = base.split('(').next().unwrap_or(base).trim();
-    let aliases = [
-        ("int", "int4"),
-        ("decimal", "numeric"),
-        ("float", "float8"),
-        ("string", "text"),
-    ];
-    let sql = SQL_NAMES.iter().map(|(catalog, sql)| (*sql, *catalog));
-    let catalog = sql
-        .chain(aliases)
-        .find(|(sql, _)| *sql == base)
-        .map_or(base, |(_, name)| name);
-    match is_array {
-        true => catalog_type(&format!("_{catalog}")),
-        false => catalog_type(catalog),
-    }
 }
 
 /// PostgreSQL's comments on its own objects, by number and catalog.
@@ -603,19 +499,6 @@ fn col_description(objects: &Objects) -> ScalarUDF {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn types_have_their_sql_names_and_numbers() {
-        assert_eq!(type_text(23, -1), "integer");
-        assert_eq!(type_text(1700, ((10 << 16) | 2) + 4), "numeric(10,2)");
-        assert_eq!(type_text(1015, -1), "character varying[]");
-        assert_eq!(type_text(0, -1), "-");
-        assert_eq!(type_number("double precision"), Some(701));
-        assert_eq!(type_number("int4[]"), Some(1007));
-        assert_eq!(type_number("pg_catalog.text"), Some(25));
-        assert_eq!(type_number(r#""pg_catalog"."int4""#), Some(23));
-        assert_eq!(type_number("nothing"), None);
-    }
 
     #[test]
     fn names_are_taken_apart() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::ScalarUDF;
 
@@ -15,8 +16,17 @@ use super::scalar::{Call, function};
 
 /// The functions of a session.
 pub(super) fn functions(objects: &Objects) -> Vec<ScalarUDF> {
-    let (reads, writes) = (objects.clone(), objects.clone());
+    let (reads, writes, asked) = (objects.clone(), objects.clone(), objects.clone());
     vec![
+        function(
+            "pg_client_encoding",
+            &[0],
+            DataType::Utf8,
+            move |call: &Call| {
+                let name = current(&asked, "client_encoding", false)?;
+                ScalarValue::Utf8(name).to_array_of_size(call.n_rows)
+            },
+        ),
         function("current_setting", &[1, 2], DataType::Utf8, move |call| {
             let may_miss = call.args.get(1).and_then(|array| array.as_boolean_opt());
             let value = |(row, name): (usize, Option<&str>)| {

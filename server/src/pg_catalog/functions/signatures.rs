@@ -15,8 +15,9 @@ use super::super::PG_CATALOG;
 use super::super::fresh;
 use super::super::ml_functions;
 use super::super::oids::ML_SCHEMA;
-use super::names::{column, procedure_name, type_text};
+use super::names::{column, procedure_name};
 use super::scalar::{Call, function, text_of_oid};
+use super::type_names::type_text;
 
 struct FunctionTypes {
     result: String,

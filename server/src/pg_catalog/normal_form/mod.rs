@@ -21,7 +21,8 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::functions::quoted;
-use super::objects::{Objects, Relation};
+use super::objects::Objects;
+use super::relation::Relation;
 use crate::protocol::types::{WireColumn, wire_columns};
 use typed::{BOOLEAN, BPCHAR, Typed, common_type, is_text};
 pub(super) use types::shown_name;

@@ -6,9 +6,9 @@ use auspex_planner::TextLimit;
 use datafusion::sql::sqlparser::ast::{ArrayElemTypeDef, DataType, ExactNumberInfo, TimezoneInfo};
 
 use super::super::PG_CATALOG;
-use super::super::enum_rows;
 use super::super::functions::shown_type;
 use super::super::objects::Objects;
+use super::super::own_types;
 use super::typed::{
     BIGINT, BOOLEAN, BPCHAR, DATE, DOUBLE, INTEGER, INTERVAL, NUMERIC, TEXT, TIMESTAMP,
     TIMESTAMP_TZ, VARCHAR,
@@ -28,7 +28,7 @@ pub(in super::super) fn shown_name(
         None if column.pg_type.schema() == PG_CATALOG => shown_type(&column.pg_type),
         None => {
             // Lossless: numbers of types fit. An enum has its schema where the session would not find it without.
-            let own = enum_rows::name_of(objects, column.pg_type.oid() as i32);
+            let own = own_types::name_of(objects, column.pg_type.oid() as i32);
             own.ok()
                 .flatten()
                 .unwrap_or_else(|| shown_type(&column.pg_type))

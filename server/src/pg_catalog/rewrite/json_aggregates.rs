@@ -1,12 +1,12 @@
 //! Aggregates that gather json: `json_agg(x)` joins `array_agg(to_json(x))`, and `json_object_agg(k, v)` members in the same way.
 //!
 //! In: a call; out: a call that means the same. What the aggregate is told of the order of its rows, and of which of them it takes,
-//! stays with `array_agg`. With DISTINCT and ORDER BY this gathers rows of what the call is ordered by and the json, which stands
-//! last and is alone taken: of json itself the order is that of its text.
+//! stays with `array_agg`. With DISTINCT this gathers rows of the arguments and the json, which stands last and is alone taken:
+//! the arguments are what the rows are told apart and ordered by, of json itself there is but the text.
 
 use datafusion::sql::sqlparser::ast::{
-    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArgumentList, FunctionArguments, Ident, ObjectName, OrderByExpr,
+    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    ObjectName,
 };
 
 use super::super::functions::JSON_MEMBER;
@@ -53,11 +53,8 @@ fn of_values(
         return None;
     };
     let mut value = value(&list.args)?;
-    if list.duplicate_treatment == Some(DuplicateTreatment::Distinct)
-        && let Some((row, order)) = distinct_rows(list, &value)
-    {
-        list.clauses = vec![FunctionArgumentClause::OrderBy(vec![order])];
-        value = row;
+    if list.duplicate_treatment == Some(DuplicateTreatment::Distinct) {
+        value = distinct_row(&list.args, value)?;
     }
     list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(value))];
     call_of(&format!("{name}_of"), Expr::Function(aggregate))
@@ -75,43 +72,15 @@ fn gathered(argument: &FunctionArg) -> Option<Expr> {
     }
 }
 
-/// The row that stands for a value, and its order, where a call with DISTINCT is ordered by its arguments: as in PostgreSQL, by
-/// those that its ORDER BY leaves out in the end. `None`: it has no such order, or one of several directions.
-fn distinct_rows(list: &FunctionArgumentList, value: &Expr) -> Option<(Expr, OrderByExpr)> {
-    let [FunctionArgumentClause::OrderBy(order)] = list.clauses.as_slice() else {
-        return None;
-    };
-    let args = list.args.iter().map(gathered);
-    let args = args.collect::<Option<Vec<Expr>>>()?;
-    let first = order.first()?;
-    let is_descending = first.options.asc == Some(false);
-    let fits = |by: &OrderByExpr| {
-        let nulls_first = by.options.nulls_first.unwrap_or(is_descending);
-        let is_descending_too = by.options.asc == Some(false);
-        let is_one_way = is_descending_too == is_descending && nulls_first == is_descending;
-        is_one_way && by.with_fill.is_none() && args.contains(&by.expr)
-    };
-    if !order.iter().all(fits) {
-        return None;
+/// The row of the arguments of a call, by which it is told apart, and of the value that is made of them.
+fn distinct_row(arguments: &[FunctionArg], value: Expr) -> Option<Expr> {
+    let parts = arguments.iter().map(gathered);
+    let mut parts = parts.collect::<Option<Vec<Expr>>>()?;
+    parts.push(value);
+    let mut row = parsed(&format!("ROW({})", vec!["NULL"; parts.len()].join(", ")))?;
+    if let Expr::Function(call) = &mut row {
+        let places = arguments_mut(call).zip(parts);
+        places.for_each(|(place, part)| *place = part);
     }
-    let mut keys: Vec<Expr> = order.iter().map(|by| by.expr.clone()).collect();
-    let others = args.into_iter().filter(|arg| !keys.contains(arg));
-    let others: Vec<Expr> = others.collect();
-    // Those left out come in the ascending order.
-    if is_descending && !others.is_empty() {
-        return None;
-    }
-    keys.extend(others);
-    keys.push(value.clone());
-    let mut row = parsed(&format!("ROW({})", vec!["NULL"; keys.len()].join(", ")))?;
-    let Expr::Function(call) = &mut row else {
-        return None;
-    };
-    let places = arguments_mut(call).zip(keys);
-    places.for_each(|(place, key)| *place = key);
-    let order = OrderByExpr {
-        expr: row.clone(),
-        ..first.clone()
-    };
-    Some((row, order))
+    Some(row)
 }

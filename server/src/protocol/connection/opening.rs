@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use auspex_planner::{ClientFacts, Notice, Session};
+use auspex_planner::{ClientFacts, Notice, Report, Session};
 use pgwire::api::{
     ClientInfo as _, PgWireConnectionState, PidSecretKeyGenerator as _, RandomPidSecretKeyGenerator,
 };
@@ -167,17 +167,23 @@ async fn admit<S: Stream>(
         application: parameter("application_name").unwrap_or_default().to_owned(),
         address: peer.address,
     };
-    let session = shared.engine.connect(&client).map_err(|error| {
-        let report = error.report();
-        let failure = Failure::fatal(report.sqlstate, report.message);
-        let failure = report
-            .detail
-            .into_iter()
-            .fold(failure, Failure::with_detail);
-        report.hint.into_iter().fold(failure, Failure::with_hint)
-    })?;
+    let connected = shared.engine.connect(&client);
+    let session = connected.map_err(|error| fatal(error.report()))?;
     if let Some(encryption) = &peer.encryption {
         session.backend().note_encryption(encryption.clone());
     }
+    // What it sends would mean something else, and what it is sent could not be read.
+    if let Some(encoding) = parameter("client_encoding") {
+        let set = session.settings().start_with("client_encoding", encoding);
+        set.map_err(|error| fatal(error.report()))?;
+    }
     Ok(session)
+}
+
+/// A report that ends a connection.
+fn fatal(report: Report) -> Failure {
+    let failure = Failure::fatal(report.sqlstate, report.message);
+    let details = report.detail.into_iter();
+    let failure = details.fold(failure, Failure::with_detail);
+    report.hint.into_iter().fold(failure, Failure::with_hint)
 }

@@ -12,6 +12,7 @@ use super::csv::CsvRows;
 use super::line_break::LineBreak;
 use super::sent::SentBatch;
 use super::text::TextRows;
+use crate::protocol::client_encoding::ClientEncoding;
 use crate::protocol::types::WireColumn;
 use crate::sqlstate::Failure;
 
@@ -19,6 +20,8 @@ use crate::sqlstate::Failure;
 const BATCH_ROWS: usize = 8192;
 /// Bytes of values in a batch beyond which it is not filled further.
 const BATCH_BYTES: usize = 4 << 20;
+/// Bytes that are converted at a time.
+const PIECE_BYTES: usize = 64 << 10;
 /// Bytes of one row, at most.
 const ROW_BYTES: usize = 256 << 20;
 
@@ -73,6 +76,8 @@ enum Reader {
 pub(super) struct RowDecoder {
     reader: Reader,
     input: BytesMut,
+    /// Converts what the client sends, where it is not in UTF-8.
+    encoding: Option<ClientEncoding>,
     row: RowValues,
     columns: Columns,
     /// Nothing will come any more.
@@ -93,6 +98,7 @@ impl RowDecoder {
         RowDecoder {
             reader,
             input: BytesMut::new(),
+            encoding: None,
             row: RowValues::default(),
             columns: Columns::new(request, columns, zone, is_binary),
             at_end: false,
@@ -100,11 +106,28 @@ impl RowDecoder {
         }
     }
 
-    /// Adds a piece.
-    pub(super) fn push(&mut self, data: &[u8]) {
-        if !self.finished {
-            self.input.extend_from_slice(data);
+    /// From now on, pieces are in this encoding.
+    pub(super) fn converts_from(&mut self, encoding: Option<ClientEncoding>) {
+        self.encoding = encoding;
+    }
+
+    /// Adds a piece. Error: it is no text in its encoding.
+    pub(super) fn push(&mut self, data: &[u8]) -> Result<(), Failure> {
+        if self.finished {
+            return Ok(());
         }
+        let Some(encoding) = self.encoding else {
+            self.input.extend_from_slice(data);
+            return Ok(());
+        };
+        for piece in data.chunks(PIECE_BYTES) {
+            let text = encoding.decode(piece).map_err(|wrong| {
+                let (message, place) = (wrong.to_string(), self.place());
+                self.columns.failure(wrong.sqlstate(), message, place, None)
+            })?;
+            self.input.extend_from_slice(text.as_bytes());
+        }
+        Ok(())
     }
 
     /// Says that no piece will come any more.
@@ -224,6 +247,7 @@ mod tests {
             force_quote: CopyColumns::None,
             force_not_null: CopyColumns::None,
             force_null: CopyColumns::None,
+            encoding: None,
         }
     }
 
@@ -256,7 +280,7 @@ mod tests {
             Ok::<_, Failure>(())
         };
         for piece in text.chunks(piece) {
-            decoder.push(piece);
+            decoder.push(piece)?;
             take(&mut decoder)?;
         }
         decoder.finish();

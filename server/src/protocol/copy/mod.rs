@@ -15,7 +15,7 @@ mod text;
 mod write;
 
 use auspex_planner::{CopiedLines, CopyFormat, CopyOptions};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
@@ -23,6 +23,7 @@ use pgwire::messages::copy::{CopyDone, CopyInResponse, CopyOutResponse};
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use tokio::sync::mpsc::Sender;
 
+use super::client_encoding::ClientEncoding;
 use super::connection::{Connection, Interruption};
 use super::extended::time_zone;
 use super::running::{Event, Running};
@@ -84,6 +85,8 @@ impl<S: Stream> Connection<S> {
         start: usize,
     ) -> Result<String, Interruption> {
         let columns = wire_columns(&request.columns)?;
+        let encoding = self.copied_encoding(&request.options);
+        refuse_binary(encoding, &request.options)?;
         let (format, count) = form(&request.options, columns.len());
         let formats = vec![i16::from(format); columns.len()];
         let response = CopyInResponse::new(format, count, formats);
@@ -93,7 +96,10 @@ impl<S: Stream> Connection<S> {
         self.socket.flush().await?;
         let zone = time_zone(&self.session);
         let mut decoder = RowDecoder::new(&request, columns, zone);
-        let mut sent = SentRows::new(&request.table, request.lines.clone());
+        decoder.converts_from(encoding);
+        let queries = self.shared.queries.handle().cloned();
+        let memory = self.session.copied_bytes();
+        let mut sent = SentRows::new(&request.table, request.lines.clone(), memory);
         let taking = self.take_rows(running, (&mut decoder, &mut sent), &request.rows);
         match taking.await {
             Ok(()) => {}
@@ -103,7 +109,10 @@ impl<S: Stream> Connection<S> {
                 let told = request.rows.send(Err(cause)).await;
                 drop(request);
                 return Err(match (self.next_event(running).await?, told) {
-                    (event, Err(_)) => sent.placed(event.failure(text, start)).into(),
+                    (event, Err(_)) => {
+                        let failure = event.failure(text, start);
+                        sent.placed(failure, queries).await.into()
+                    }
                     (_, Ok(())) => failure.into(),
                 });
             }
@@ -117,7 +126,18 @@ impl<S: Stream> Connection<S> {
         drop(request);
         match self.next_event(running).await? {
             Event::Done(tag) => Ok(tag.unwrap_or_default()),
-            event => Err(sent.placed(event.failure(text, start)).into()),
+            event => {
+                let failure = event.failure(text, start);
+                Err(sent.placed(failure, queries).await.into())
+            }
+        }
+    }
+
+    /// What the lines are converted from and to: the encoding that the statement names, else the client's.
+    fn copied_encoding(&self, options: &CopyOptions) -> Option<ClientEncoding> {
+        match options.encoding {
+            Some(name) => ClientEncoding::of(name),
+            None => self.socket.encoding(),
         }
     }
 
@@ -135,7 +155,7 @@ impl<S: Stream> Connection<S> {
                 () = rows.closed() => return Ok(()),
             };
             match sent {
-                Sent::Data(data) => decoder.push(&data),
+                Sent::Data(data) => decoder.push(&data)?,
                 Sent::Done => decoder.finish(),
                 Sent::Gave(reason) => {
                     let message = format!("COPY from stdin failed: {reason}");
@@ -230,6 +250,8 @@ impl<S: Stream> Connection<S> {
         start: usize,
     ) -> Result<String, Interruption> {
         let columns = wire_columns_as(schema, self.nested())?;
+        let encoding = self.copied_encoding(&options);
+        refuse_binary(encoding, &options)?;
         let (format, count) = form(&options, columns.len());
         let formats = vec![i16::from(format); columns.len()];
         let response = CopyOutResponse::new(format, count, formats);
@@ -238,7 +260,9 @@ impl<S: Stream> Connection<S> {
             .await?;
         let forms = TextForms::of(&self.session);
         let mut writer = CopyWriter::new(options, columns, forms);
-        writer.put_header(self.socket.outgoing());
+        let put_header = |out: &mut BytesMut| writer.put_header(out);
+        let header = self.socket.put_copied(encoding, put_header);
+        header.map_err(Failure::from)?;
         let mut n_rows = 0;
         loop {
             match self.next_event(running).await? {
@@ -247,7 +271,10 @@ impl<S: Stream> Connection<S> {
                     let encoder = encoder
                         .map_err(|error| Failure::error("0A000", error.strip_backtrace()))?;
                     for row in 0..encoder.n_rows() {
-                        writer.put_row(&encoder, row, self.socket.outgoing());
+                        let put = self
+                            .socket
+                            .put_copied(encoding, |out| writer.put_row(&encoder, row, out));
+                        put.map_err(Failure::from)?;
                         self.socket.relieve().await?;
                     }
                     n_rows += encoder.n_rows();
@@ -262,6 +289,19 @@ impl<S: Stream> Connection<S> {
             .feed(PgWireBackendMessage::CopyDone(CopyDone::new()))
             .await?;
         Ok(format!("COPY {n_rows}"))
+    }
+}
+
+/// Fails where the texts within binary rows would have to be converted.
+fn refuse_binary(encoding: Option<ClientEncoding>, options: &CopyOptions) -> Result<(), Failure> {
+    match (encoding, options.format) {
+        (Some(encoding), CopyFormat::Binary) => {
+            let name = encoding.name();
+            let message = format!("COPY of binary rows in encoding {name} is not supported");
+            let hint = "Write ENCODING 'UTF8' among its options.";
+            Err(Failure::error("0A000", message).with_hint(hint))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! In: what the client sent for the parameters of a statement; out: their values, and a format for each value or column.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use pgwire::api::results::FieldFormat;
 use pgwire::messages::data::{FORMAT_CODE_BINARY, FORMAT_CODE_TEXT};
 
 use super::Prepared;
+use crate::protocol::client_encoding::ClientEncoding;
 use crate::protocol::types::decode_parameter;
 use crate::sqlstate::Failure;
 
@@ -57,7 +59,7 @@ pub(super) fn bound_parameters(
     prepared: &Prepared,
     values: &[Option<Bytes>],
     formats: &[i16],
-    zone: &str,
+    (zone, encoding): (&str, Option<ClientEncoding>),
 ) -> Result<Vec<ScalarValue>, Failure> {
     let needed = prepared
         .plan
@@ -81,6 +83,10 @@ pub(super) fn bound_parameters(
     for (index, value) in values.iter().enumerate() {
         let (known, needed) = (&prepared.parameters[index], &needed[index]);
         let format = format_of(formats[index])?;
+        let value = match (value.as_deref(), encoding) {
+            (Some(value), Some(encoding)) => Some(encoding.parameter(value, known, format)?),
+            (value, _) => value.map(Cow::Borrowed),
+        };
         parameters.push(decode_parameter(
             value.as_deref(),
             known,

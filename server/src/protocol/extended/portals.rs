@@ -54,6 +54,7 @@ impl<S: Stream> Connection<S> {
                 formats: Arc::clone(&portal.formats),
                 describes: false,
                 limit,
+                syntax: prepared.syntax.as_deref(),
             };
             let cursor = own.query().map(|_| Arc::new(prepared.without_own()));
             portal.state = Box::pin(self.run_own(own, cursor, sending)).await?;
@@ -142,6 +143,7 @@ impl<S: Stream> Connection<S> {
         let control = StatementControl {
             cancel: CancellationToken::new(),
             notices: notices_in,
+            returned: None,
         };
         let Some(rows) = self.session.execute_point(plan, parameters, &control) else {
             return Ok(false);
@@ -156,7 +158,7 @@ impl<S: Stream> Connection<S> {
         let encoder = RowEncoder::try_new(&rows, columns, formats, forms)
             .map_err(|error| Failure::error("0A000", error.strip_backtrace()))?;
         for row in 0..encoder.n_rows() {
-            self.socket.put_row(&encoder, row);
+            self.socket.put_row(&encoder, row).map_err(Failure::from)?;
         }
         self.watching.add_rows(encoder.n_rows());
         self.socket.relieve().await?;
@@ -184,7 +186,7 @@ impl<S: Stream> Connection<S> {
                 match to {
                     RowsTo::Client => {
                         for row in *row..end {
-                            self.socket.put_row(encoder, row);
+                            self.socket.put_row(encoder, row).map_err(Failure::from)?;
                             self.socket.relieve().await?;
                         }
                         self.watching.add_rows(end - *row);

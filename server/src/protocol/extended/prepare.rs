@@ -40,9 +40,10 @@ impl<S: Stream> Connection<S> {
         let ReadText {
             text,
             statements,
-            memory: _memory,
+            memory,
         } = read?;
-        let prepared = self.prepare(text, statements, declared).await?;
+        let mut prepared = self.prepare(text, statements, declared).await?;
+        prepared.syntax = memory.map(Arc::new);
         self.keep_statement(name, prepared, MadeBy::Message)?;
         let complete = PgWireBackendMessage::ParseComplete(ParseComplete::new());
         Ok(self.socket.feed(complete).await?)
@@ -80,6 +81,7 @@ impl<S: Stream> Connection<S> {
                 ends_transaction: false,
                 part: BlockPart::Query,
                 memory: None,
+                syntax: None,
             });
         };
         match Own::of(&statement) {
@@ -127,6 +129,7 @@ impl<S: Stream> Connection<S> {
             ends_transaction: false,
             part: BlockPart::Alone,
             memory: None,
+            syntax: None,
         })
     }
 
@@ -188,6 +191,7 @@ impl<S: Stream> Connection<S> {
             ends_transaction,
             part,
             memory: None,
+            syntax: None,
         })
     }
 
@@ -216,6 +220,7 @@ impl<S: Stream> Connection<S> {
         let plan = bound.plan.as_ref();
         let values = plan.map_or(Ok(Vec::new()), |plan| plan.cast_parameters(&values));
         bound.own.clone_from(&prepared.own);
+        bound.syntax.clone_from(&prepared.syntax);
         Ok((Arc::new(bound), values.map_err(failure)?))
     }
 }

@@ -228,7 +228,7 @@ impl<S: Stream> Connection<S> {
                 RowsTo::Client => {
                     let encoder = cursor.encoder(batch)?;
                     for row in here.in_order() {
-                        self.socket.put_row(&encoder, row);
+                        self.socket.put_row(&encoder, row).map_err(Failure::from)?;
                         self.socket.relieve().await?;
                     }
                     self.watching.add_rows(here.rows.len());

@@ -48,6 +48,8 @@ pub(super) struct Style {
 /// Writes the rows of one batch.
 pub(crate) struct RowEncoder {
     columns: Vec<ColumnWriter>,
+    /// The types and formats of the columns.
+    forms: Vec<(Type, FieldFormat)>,
     n_rows: usize,
 }
 
@@ -59,7 +61,9 @@ impl RowEncoder {
         formats: &[FieldFormat],
         forms: TextForms,
     ) -> Result<RowEncoder> {
-        let columns = batch
+        let of_columns = columns.iter().zip(formats);
+        let of_columns = of_columns.map(|(column, format)| (column.pg_type.clone(), *format));
+        let written = batch
             .columns()
             .iter()
             .zip(columns)
@@ -75,7 +79,8 @@ impl RowEncoder {
             })
             .collect::<Result<_>>()?;
         Ok(RowEncoder {
-            columns,
+            columns: written,
+            forms: of_columns.collect(),
             n_rows: batch.num_rows(),
         })
     }
@@ -83,6 +88,11 @@ impl RowEncoder {
     /// How many rows there are.
     pub(crate) fn n_rows(&self) -> usize {
         self.n_rows
+    }
+
+    /// The types and formats of the columns.
+    pub(crate) fn columns(&self) -> &[(Type, FieldFormat)] {
+        &self.forms
     }
 
     /// Whether a value is NULL.

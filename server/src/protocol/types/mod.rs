@@ -23,6 +23,7 @@ pub(crate) use json::{json_texts, quoted};
 pub(crate) use text::TimeZone;
 pub(crate) use text_forms::TextForms;
 pub(crate) use wire_type::{
-    Nested, TYPE_KEY, WireColumn, are_described, declared_field, field_type, has_own_digits,
-    is_taken, n_dimensions, pg_type, row_description, wire_columns, wire_columns_as,
+    Nested, TYPE_KEY, WireColumn, are_described, declared_field, element_type, field_type,
+    has_own_digits, is_taken, n_dimensions, pg_type, row_description, wire_columns,
+    wire_columns_as,
 };

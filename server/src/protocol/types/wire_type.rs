@@ -362,7 +362,7 @@ fn array_type(element: &Type) -> Option<Type> {
 }
 
 /// The element type of an array type; `None` for anything else.
-pub(super) fn element_type(array: &Type) -> Option<Type> {
+pub(crate) fn element_type(array: &Type) -> Option<Type> {
     if let Kind::Array(element) = array.kind()
         && is_enum(element)
     {

@@ -1,0 +1,224 @@
+//! Names and numbers of the warehouse's types, both ways: enums, domains, and the row types of relations.
+//!
+//! In: a name or a number; out: the other. A type is found by its name as a relation is: in the schemas of the path, behind
+//! PostgreSQL's own types.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use auspex_planner::{ROW_TYPE_KEY, TypeFacts};
+use datafusion::arrow::datatypes::Field;
+use datafusion::error::Result;
+
+use super::PG_CATALOG;
+use super::functions::{identifier_parts, is_catalog_type, quoted};
+use super::objects::Objects;
+use super::row_types;
+use super::schemas::written_schema;
+
+/// A type of the warehouse, and that of its arrays.
+struct OwnType {
+    schema: String,
+    name: String,
+    oid: i32,
+    array_oid: i32,
+}
+
+impl From<TypeFacts> for OwnType {
+    fn from(facts: TypeFacts) -> OwnType {
+        OwnType {
+            schema: facts.schema,
+            name: facts.name,
+            // Lossless: entries count up from 16384.
+            oid: facts.oid as i32,
+            array_oid: facts.array_oid as i32,
+        }
+    }
+}
+
+/// The type of a schema's name, which is none of arrays.
+fn of_name(objects: &Objects, schema: &str, name: &str) -> Result<Option<OwnType>> {
+    if let Some(made) = objects.facts().made_type(schema, name)? {
+        return Ok(Some(made.into()));
+    }
+    Ok(objects.row_place(schema, name)?.map(|place| {
+        let (oid, array_oid) = row_types::numbers(objects, place.oid);
+        OwnType {
+            schema: place.schema,
+            name: place.name,
+            oid,
+            array_oid,
+        }
+    }))
+}
+
+/// The type of a number, or that whose arrays have it.
+fn of_number(objects: &Objects, oid: i32) -> Result<Option<OwnType>> {
+    // The numbers of row types tell that they are some; a number of arrays is looked for among all types.
+    let Some((relation, _)) = row_types::relation_of(objects, oid) else {
+        let Ok(oid) = u32::try_from(oid) else {
+            return Ok(None);
+        };
+        return Ok(objects.facts().made_type_of(oid)?.map(OwnType::from));
+    };
+    let Some((schema, name)) = objects.name(relation) else {
+        return Ok(None);
+    };
+    let known = of_name(objects, &schema, &name)?;
+    Ok(known.filter(|known| [known.oid, known.array_oid].contains(&oid)))
+}
+
+/// A name without the underscores at its beginning, and how many those are.
+fn stem(name: &str) -> (&str, usize) {
+    let stem = name.trim_start_matches('_');
+    (stem, name.len() - stem.len())
+}
+
+/// The name of the arrays of a type: underscores before its own, as many as it takes to be no other's.
+pub(super) fn array_name(objects: &Objects, schema: &str, name: &str) -> Result<String> {
+    let (stem, n_before) = stem(name);
+    let arrays = array_underscores(n_before, |n| {
+        Ok(n == n_before || exists(objects, schema, stem, n)?)
+    })?;
+    let n_of_array = arrays.get(&n_before).copied().unwrap_or(n_before + 1);
+    Ok("_".repeat(n_of_array) + stem)
+}
+
+/// Whether a type is called a stem behind so many underscores.
+fn exists(objects: &Objects, schema: &str, stem: &str, n_before: usize) -> Result<bool> {
+    let name = "_".repeat(n_before) + stem;
+    Ok(of_name(objects, schema, &name)?.is_some())
+}
+
+/// The underscores of the arrays of all types of one stem that have at most so many themselves, by those of the types. The
+/// shortest name comes first, since the arrays of longer ones evade its arrays.
+fn array_underscores(
+    n_most: usize,
+    exists: impl Fn(usize) -> Result<bool>,
+) -> Result<BTreeMap<usize, usize>> {
+    let mut known: BTreeMap<usize, bool> = BTreeMap::new();
+    let mut look = |n: usize| match known.get(&n) {
+        Some(is_there) => Ok(*is_there),
+        None => exists(n).inspect(|is_there| {
+            known.insert(n, *is_there);
+        }),
+    };
+    let mut arrays = BTreeMap::new();
+    let mut taken = BTreeSet::new();
+    for n in 0..=n_most {
+        if !look(n)? {
+            continue;
+        }
+        let mut array = n + 1;
+        while taken.contains(&array) || look(array)? {
+            array += 1;
+        }
+        taken.insert(array);
+        arrays.insert(n, array);
+    }
+    Ok(arrays)
+}
+
+/// The number of a schema's type, or of arrays, by a name of the catalogs or with brackets.
+fn number_in(objects: &Objects, schema: &str, name: &str) -> Result<Option<i32>> {
+    if let Some(element) = name.strip_suffix("[]") {
+        let known = of_name(objects, schema, element)?;
+        return Ok(known.map(|known| known.array_oid));
+    }
+    if let Some(known) = of_name(objects, schema, name)? {
+        return Ok(Some(known.oid));
+    }
+    let (stem, n_before) = stem(name);
+    let Some(n_most) = n_before.checked_sub(1) else {
+        return Ok(None);
+    };
+    let arrays = array_underscores(n_most, |n| exists(objects, schema, stem, n))?;
+    let element = arrays.iter().find(|(_, array)| **array == n_before);
+    if let Some((n_of_element, _)) = element {
+        let known = of_name(objects, schema, &("_".repeat(*n_of_element) + stem))?;
+        return Ok(known.map(|known| known.array_oid));
+    }
+    Ok(None)
+}
+
+/// The number of the type of a name, looked for in all schemas of the path if it names none.
+pub(super) fn number_of(
+    objects: &Objects,
+    schema: Option<&str>,
+    name: &str,
+) -> Result<Option<i32>> {
+    let path = match schema {
+        Some(schema) => vec![schema.to_owned()],
+        None => objects.facts().relation_path()?,
+    };
+    for schema in path.iter().filter(|schema| *schema != PG_CATALOG) {
+        if let Some(number) = number_in(objects, schema, name)? {
+            return Ok(Some(number));
+        }
+    }
+    Ok(None)
+}
+
+/// The name of the type, or of the arrays of one, that has a number, as `format_type` writes it.
+pub(super) fn name_of(objects: &Objects, oid: i32) -> Result<Option<String>> {
+    let Some(known) = of_number(objects, oid)? else {
+        return Ok(None);
+    };
+    let brackets = if oid == known.array_oid { "[]" } else { "" };
+    let name = quoted(&known.name) + brackets;
+    Ok(Some(match is_found(objects, &known)? {
+        true => name,
+        false => format!("{}.{name}", quoted(written_schema(&known.schema))),
+    }))
+}
+
+/// The name of the type of a relation's rows, where a value is one of them.
+pub(super) fn row_type_of(objects: &Objects, value: &Field) -> Result<Option<String>> {
+    let Some(named) = value.metadata().get(ROW_TYPE_KEY) else {
+        return Ok(None);
+    };
+    let number = match identifier_parts(named).as_slice() {
+        [schema, name] => number_of(objects, Some(schema), name)?,
+        _ => None,
+    };
+    number.map_or(Ok(None), |oid| name_of(objects, oid))
+}
+
+/// Whether a type is found without naming its schema.
+fn is_found(objects: &Objects, known: &OwnType) -> Result<bool> {
+    let found = number_of(objects, None, &known.name)?;
+    Ok(found == Some(known.oid) && !is_catalog_type(&known.name))
+}
+
+/// Whether the type of a number, or that whose arrays have it, is found without naming its schema; `None`: it is none of the
+/// warehouse.
+pub(super) fn is_visible(objects: &Objects, oid: i32) -> Result<Option<bool>> {
+    let known = of_number(objects, oid)?;
+    known.map(|known| is_found(objects, &known)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn arrays_of_many_names_of_one_stem_take_few_looks() -> Result<()> {
+        let n_looks = Cell::new(0);
+        let arrays = array_underscores(59, |n| {
+            n_looks.set(n_looks.get() + 1);
+            Ok(n < 60)
+        })?;
+        let expected: BTreeMap<usize, usize> = (0..60).map(|n| (n, 60 + n)).collect();
+        assert_eq!(arrays, expected);
+        assert_eq!(n_looks.get(), 120);
+        Ok(())
+    }
+
+    #[test]
+    fn arrays_of_longer_names_evade_those_of_shorter_ones() -> Result<()> {
+        let arrays = array_underscores(3, |n| Ok([0, 1, 3].contains(&n)))?;
+        assert_eq!(arrays, BTreeMap::from([(0, 2), (1, 4), (3, 5)]));
+        Ok(())
+    }
+}
