@@ -234,6 +234,44 @@ async fn parameters_of_many_rows_have_the_types_of_one() {
     assert_eq!(kept, [(-6, None), (5, Some("x"))]);
 }
 
+/// What is declared is what is sent; how many rows there are does not decide what becomes of it.
+#[tokio::test]
+async fn parameters_of_many_rows_may_be_of_other_types_than_their_columns() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let table = "CREATE TABLE kept (id bigint, n numeric(8, 2), f float8, r real, i int, t text)";
+    client.batch_execute(table).await.unwrap();
+    let types = [
+        Type::INT2,
+        Type::FLOAT8,
+        Type::INT4,
+        Type::FLOAT8,
+        Type::FLOAT4,
+        Type::INT8,
+    ];
+    for n_more in [0, 99] {
+        let more = ", (NULL, NULL, NULL, NULL, NULL, NULL)".repeat(n_more);
+        let insert = format!("INSERT INTO kept VALUES ($1, $2, $3, $4, $5, $6){more}");
+        let insert = client.prepare_typed(&insert, &types).await.unwrap();
+        assert_eq!(insert.params(), types);
+        let n_added = client
+            .execute(
+                &insert,
+                &[&-7_i16, &1.005_f64, &3_i32, &2.5_f64, &4.5_f32, &9_i64],
+            )
+            .await;
+        assert_eq!(n_added.unwrap(), n_more as u64 + 1);
+        let too_large = client
+            .execute(&insert, &[&0_i16, &1e6_f64, &0_i32, &0_f64, &0_f32, &0_i64])
+            .await;
+        let error = too_large.unwrap_err().as_db_error().unwrap().clone();
+        assert_eq!(error.code().code(), "22003", "{error}");
+    }
+    let kept = "SELECT id, n, f, r, i, t FROM kept WHERE id IS NOT NULL";
+    let expected = "-7|1.01|3|2.5|4|9";
+    assert_eq!(rows(&client, kept).await, [expected, expected]);
+}
+
 /// As texts they would be compared as texts.
 #[tokio::test]
 async fn types_without_values_are_refused() {

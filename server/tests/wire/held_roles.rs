@@ -225,3 +225,106 @@ async fn a_block_goes_on_to_its_end_when_the_server_stops() {
     let (stopped, ()) = tokio::join!(stopping, block);
     stopped.expect("the server stops");
 }
+
+/// Statements that make an object, and wait for an advisory lock before they do.
+const MAKING: [&str; 4] = [
+    "CREATE TABLE made AS SELECT 1 AS a, pg_advisory_lock(7) AS b",
+    "CREATE TEMP TABLE made AS SELECT 1 AS a, pg_advisory_lock(7) AS b",
+    "CREATE MATERIALIZED VIEW made AS SELECT 1 AS a, pg_advisory_lock(7) AS b",
+    "CREATE MODEL made PREDICT y USING linear_reg WITH (data_split_method = 'NO_SPLIT') AS \
+     SELECT value * 1.0 AS x, value * 2.0 AS y FROM generate_series(1, 20) \
+     WHERE pg_advisory_lock(7) IS NOT NULL",
+];
+const OWNER: &str = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = 'made'";
+
+/// Runs such a statement, and something else for a superuser while it waits; how it ends.
+async fn meanwhile(
+    fixture: &Fixture,
+    ada: &Client,
+    making: &str,
+    then: &str,
+) -> Result<(), tokio_postgres::Error> {
+    let root = fixture.connect().await;
+    run(&root, "SELECT pg_advisory_lock(7)").await;
+    let other = async {
+        let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+        while rows(&root, waiting).await != ["1"] {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        run(&root, then).await;
+        run(&root, "SELECT pg_advisory_unlock_all()").await;
+    };
+    let both = async { tokio::join!(ada.batch_execute(making), other) };
+    let both = tokio::time::timeout(Duration::from_secs(60), both).await;
+    let (made, ()) = both.expect("the statement ends");
+    run(ada, "SELECT pg_advisory_unlock_all()").await;
+    made
+}
+
+/// How many files the warehouse has beside its catalog.
+fn n_files(folder: &std::path::Path) -> usize {
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let counted = entries.map(|entry| {
+        let is_folder = entry.file_type().unwrap().is_dir();
+        match is_folder {
+            true if entry.file_name() == "catalog" => 0,
+            true => n_files(&entry.path()),
+            false => 1,
+        }
+    });
+    counted.sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_long_statement_makes_is_its_roles_under_the_name_of_then() {
+    let fixture = Fixture::start().await;
+    let root = fixture.connect().await;
+    run(
+        &root,
+        "GRANT CREATE, CREATE MODEL ON SCHEMA public TO PUBLIC; CREATE USER ada; CREATE ROLE reader; \
+         ALTER DEFAULT PRIVILEGES FOR ROLE ada GRANT SELECT ON TABLES TO reader",
+    )
+    .await;
+    let ada = connect(&fixture, "ada").await;
+    for making in MAKING {
+        // Another role gets the name, and nothing of what is made.
+        let then = "ALTER ROLE ada RENAME TO eva; CREATE USER ada";
+        let made = meanwhile(&fixture, &ada, making, then).await;
+        made.unwrap_or_else(|error| panic!("{making}: {error:?}"));
+        assert_eq!(rows(&ada, OWNER).await, ["eva"], "{making}");
+        if making.starts_with("CREATE TABLE") {
+            let granted = "SELECT has_table_privilege('reader', 'made', 'SELECT')";
+            assert_eq!(rows(&ada, granted).await, ["t"]);
+        }
+        let mut kind = ["MATERIALIZED VIEW", "MODEL"].into_iter();
+        let kind = kind.find(|kind| making.contains(kind)).unwrap_or("TABLE");
+        run(&ada, &format!("DROP {kind} made")).await;
+        run(&root, "DROP ROLE ada; ALTER ROLE eva RENAME TO ada").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_statement_of_a_dropped_role_makes_nothing() {
+    let fixture = Fixture::start().await;
+    let root = fixture.connect().await;
+    run(
+        &root,
+        "GRANT CREATE, CREATE MODEL ON SCHEMA public TO PUBLIC",
+    )
+    .await;
+    let warehouse = fixture.folder.path().join("warehouse");
+    for making in MAKING {
+        run(&root, "CREATE USER ada").await;
+        let ada = connect(&fixture, "ada").await;
+        let then = "DROP ROLE ada; CREATE USER ada";
+        let error = meanwhile(&fixture, &ada, making, then).await.unwrap_err();
+        let error = error.as_db_error().unwrap();
+        assert_eq!(error.code().code(), "42704", "{making}: {error:?}");
+        assert_eq!(error.message(), "role \"ada\" was dropped meanwhile");
+        for client in [&root, &ada] {
+            assert!(rows(client, OWNER).await.is_empty(), "{making}");
+        }
+        assert_eq!(n_files(&warehouse), 0, "{making}");
+        run(&root, "DROP ROLE ada").await;
+    }
+}

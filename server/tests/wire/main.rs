@@ -21,6 +21,7 @@ mod constraints;
 mod copy;
 mod cursors;
 mod declared_types;
+mod encodings;
 mod fast_path;
 mod held_roles;
 mod listen;

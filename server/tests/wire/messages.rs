@@ -80,14 +80,32 @@ pub(crate) struct Raw(pub(crate) TcpStream);
 impl Raw {
     /// Connects with a minor version of the protocol; what is answered until the server is ready.
     pub(crate) async fn connect(fixture: &Fixture, minor: u16) -> (Raw, Vec<String>) {
+        Raw::connect_with(fixture, minor, &[("user", "postgres")]).await
+    }
+
+    /// The same with what the first message says.
+    pub(crate) async fn connect_with(
+        fixture: &Fixture,
+        minor: u16,
+        parameters: &[(&str, &str)],
+    ) -> (Raw, Vec<String>) {
+        let mut raw = Raw::begin(fixture, minor, parameters).await;
+        let answers = raw.until('Z').await;
+        (raw, answers)
+    }
+
+    /// Sends a first message.
+    pub(crate) async fn begin(fixture: &Fixture, minor: u16, parameters: &[(&str, &str)]) -> Raw {
         let address = fixture.server.address();
         let mut raw = Raw(TcpStream::connect(address).await.unwrap());
         let version = [&3_u16.to_be_bytes()[..], &minor.to_be_bytes()].concat();
-        let body = [&version, &b"user\0postgres\0\0"[..]].concat();
+        let parameters = parameters.iter();
+        let parameters = parameters.map(|(name, value)| format!("{name}\0{value}\0"));
+        let body = [&version, parameters.collect::<String>().as_bytes(), b"\0"].concat();
         let length = u32::try_from(body.len() + 4).unwrap();
         let startup = [&length.to_be_bytes()[..], &body].concat();
-        let answers = raw.ask(&[startup]).await;
-        (raw, answers)
+        raw.send(&[startup]).await;
+        raw
     }
 
     /// Sends messages, and reads what is answered until the server is ready.

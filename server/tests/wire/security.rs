@@ -488,6 +488,7 @@ async fn run(session: &std::sync::Arc<auspex_planner::Session>, text: &str) {
     let control = auspex_planner::StatementControl {
         cancel: Default::default(),
         notices,
+        returned: None,
     };
     for statement in session.parse(text).unwrap() {
         let prepared = session.prepare(&statement, &[]).await.unwrap();

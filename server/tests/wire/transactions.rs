@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tokio_postgres::Client;
 
+use crate::messages::{Raw, message, query, statement, sync};
 use crate::{Fixture, error_of, rows};
 
 async fn run(client: &Client, text: &str) {
@@ -296,6 +297,7 @@ async fn a_cancel_does_not_cut_a_commit_short() {
         let control = auspex_planner::StatementControl {
             cancel: Default::default(),
             notices,
+            returned: None,
         };
         if is_cancelled {
             control.cancel.cancel();
@@ -377,4 +379,71 @@ async fn a_queue_hands_each_row_to_one_worker() {
     let mut taken: Vec<String> = taken.into_iter().flatten().collect();
     taken.sort();
     assert_eq!(taken, ["1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+}
+
+/// The statements of a pipeline, or of a text, are one transaction: behind a query a BEGIN in it comes too late for another level.
+#[tokio::test]
+async fn a_block_that_begins_behind_a_query_cannot_choose_its_level() {
+    const SERIALIZABLE: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE";
+    let fixture = Fixture::start().await;
+    let (mut raw, _) = Raw::connect(&fixture, 0).await;
+    let parsed = |text: &str| message(b'P', format!("p\0{text}\0\0\0").as_bytes());
+    for (asked, told, state) in [
+        (vec!["SELECT 1", SERIALIZABLE], "E 25001", "Z I"),
+        (vec!["SELECT 1", "BEGIN NOT DEFERRABLE"], "E 25001", "Z I"),
+        (
+            vec!["SELECT 1", "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"],
+            "E 25001",
+            "Z I",
+        ),
+        (
+            vec![
+                "SELECT 1",
+                "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE",
+            ],
+            "C BEGIN",
+            "Z T",
+        ),
+        (vec!["SELECT 1", "BEGIN READ ONLY"], "C BEGIN", "Z T"),
+        (vec!["SHOW timezone", SERIALIZABLE], "C BEGIN", "Z T"),
+        (vec!["SELECT 1", "COMMIT", SERIALIZABLE], "C BEGIN", "Z T"),
+    ] {
+        let pipeline = asked.iter().map(|text| statement(text)).chain([sync()]);
+        let answers = raw.ask(&pipeline.collect::<Vec<_>>()).await;
+        let ends: Vec<_> = answers
+            .iter()
+            .filter(|end| end.starts_with(['C', 'E']))
+            .collect();
+        assert_eq!(ends.last().unwrap().as_str(), told, "{asked:?}");
+        assert_eq!(answers.last().unwrap(), state, "{asked:?}");
+        raw.ask(&[query("ROLLBACK")]).await;
+        // As one text.
+        let answers = raw.ask(&[query(&asked.join("; "))]).await;
+        let ends: Vec<_> = answers
+            .iter()
+            .filter(|end| end.starts_with(['C', 'E']))
+            .collect();
+        assert_eq!(ends.last().unwrap().as_str(), told, "{asked:?}");
+        raw.ask(&[query("ROLLBACK")]).await;
+    }
+    // A query that is only parsed counts as well, one before the last sync does not.
+    let answers = raw
+        .ask(&[parsed("SELECT 1"), statement(SERIALIZABLE), sync()])
+        .await;
+    assert!(answers.contains(&"E 25001".to_owned()), "{answers:?}");
+    raw.ask(&[message(b'C', b"Sp\0"), statement("SELECT 1"), sync()])
+        .await;
+    let answers = raw.ask(&[statement(SERIALIZABLE), sync()]).await;
+    assert!(answers.contains(&"C BEGIN".to_owned()), "{answers:?}");
+    // Behind a change, nothing of the pipeline stays.
+    raw.ask(&[query("ROLLBACK")]).await;
+    raw.ask(&[query("CREATE TABLE t (a int)")]).await;
+    let insert = statement("INSERT INTO t VALUES (1)");
+    let answers = raw.ask(&[insert, statement(SERIALIZABLE), sync()]).await;
+    assert!(answers.contains(&"E 25001".to_owned()), "{answers:?}");
+    assert_eq!(answers.last().unwrap(), "Z I");
+    assert_eq!(
+        rows(&fixture.connect().await, "SELECT count(*) FROM t").await,
+        ["0"]
+    );
 }

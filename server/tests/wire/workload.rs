@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_postgres::{Client, NoTls};
 
+use crate::messages::{Raw, message, query, sync};
 use crate::{Fixture, error_of, rows};
 
 /// A query that goes on for minutes unless it is ended.
@@ -224,6 +225,89 @@ async fn kept_statements_count(root: &tokio_postgres::Client, two: &tokio_postgr
     two.batch_execute("DEALLOCATE ALL; PREPARE again AS SELECT 1")
         .await
         .unwrap();
+}
+
+/// Limits are a role's, not those of whoever has its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_follow_a_role_that_is_renamed_and_stay_with_one_that_is_dropped() {
+    let fixture = Fixture::start().await;
+    let root = fixture.connect().await;
+    let limited = "CREATE USER ada CONNECTION LIMIT 1; ALTER ROLE ada SET max_memory = '1MB'; \
+                   ALTER ROLE ada SET max_statement_time = '2s'; \
+                   ALTER ROLE ada SET max_concurrent_statements = 1";
+    root.batch_execute(limited).await.unwrap();
+    let mut config = fixture.config();
+    config.user("ada");
+    let (old, _) = fixture.connect_as(&config).await;
+    let hungry = "SELECT length(repeat('x', a::int * 50000000)) FROM generate_series(1, 1) AS t(a)";
+    let endless = "SELECT count(*) FROM generate_series(1, 100000000000) AS a WHERE a.a % 7 = 9";
+    let is_limited = async |client: &Client, name: &str| {
+        let error = error_of(client, hungry).await;
+        assert_eq!(error.code().code(), "53200", "{error:?}");
+        let words = format!("out of memory of role \"{name}\": ");
+        assert!(error.message().starts_with(&words), "{error:?}");
+        assert_eq!(error_of(client, endless).await.code().code(), "57014");
+    };
+    is_limited(&old, "ada").await;
+    let then = format!("ALTER ROLE ada RENAME TO eva; {limited}");
+    root.batch_execute(&then).await.unwrap();
+    // The new role of the name has a session, a statement and memory of its own.
+    let (new, _) = fixture.connect_as(&config).await;
+    let Err(error) = config.connect(NoTls).await else {
+        panic!("connected");
+    };
+    assert_eq!(error.as_db_error().unwrap().code().code(), "53300");
+    is_limited(&old, "eva").await;
+    is_limited(&new, "ada").await;
+    let (one, other) = tokio::join!(error_of(&old, endless), error_of(&new, endless));
+    assert_eq!((one.code().code(), other.code().code()), ("57014", "57014"));
+    // Without its role a session has the limits that it had.
+    root.batch_execute("DROP ROLE eva; DROP ROLE ada; CREATE USER ada")
+        .await
+        .unwrap();
+    is_limited(&old, "eva").await;
+    is_limited(&new, "ada").await;
+    let (free, _) = fixture.connect_as(&config).await;
+    assert_eq!(rows(&free, hungry).await, ["50000000"]);
+}
+
+/// The syntax of a long text takes its memory as long as the statement that was prepared of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_statements_that_stay_prepared_take_memory() {
+    let fixture = Fixture::start().await;
+    let root = fixture.connect().await;
+    root.batch_execute(
+        "CREATE TABLE t (a int); CREATE USER ada; GRANT INSERT ON t TO ada; \
+         ALTER ROLE ada SET max_memory = '100MB'",
+    )
+    .await
+    .unwrap();
+    // Of those that take 30 MB while they are read and 22 MB behind that, so many have room.
+    let n_kept = 4;
+    let long = format!("INSERT INTO t VALUES {}(1)", "(1),".repeat(30_000));
+    let parsed = |text: &str| [message(b'P', format!("\0{text}\0\0\0").as_bytes()), sync()];
+    let mut clients = Vec::new();
+    for n_before in 0..=n_kept {
+        let (mut client, _) = Raw::connect_with(&fixture, 0, &[("user", "ada")]).await;
+        let answers = client.ask(&parsed(&long)).await;
+        match n_before < n_kept {
+            true => assert_eq!(answers, ["1", "Z I"], "{n_before}"),
+            false => assert_eq!(answers, ["E 53200", "Z I"]),
+        }
+        clients.push(client);
+    }
+    // What another one takes the place of is given back.
+    assert_eq!(clients[0].ask(&parsed("SELECT 1")).await, ["1", "Z I"]);
+    assert_eq!(clients[n_kept].ask(&parsed(&long)).await, ["1", "Z I"]);
+    for client in &mut clients {
+        assert_eq!(client.ask(&parsed("SELECT 1")).await, ["1", "Z I"]);
+    }
+    // Of a text with several statements, only what stays of it is kept.
+    for idx in 0..6 {
+        let both = query(&format!("PREPARE short{idx} AS SELECT 1; {long}"));
+        let tags = ["C PREPARE", "C INSERT 0 30001", "Z I"];
+        assert_eq!(clients[0].ask(&[both]).await, tags);
+    }
 }
 
 #[tokio::test]

@@ -65,6 +65,17 @@ public class Jdbc {
                 if (table.get("TABLE_NAME").equals("readings")) check("what was measured".equals(table.get("REMARKS")), table);
             rows(data.getTables(null, null, null, null));
         });
+        step("lists temporary tables", () -> {
+            try (Statement statement = connection.createStatement()) {
+                statement.execute("CREATE TEMP TABLE passing (a int)");
+                List<Map<String, String>> tables = rows(data.getTables(null, null, "%", new String[] {"TEMPORARY TABLE"}));
+                check(values(tables, "TABLE_NAME").equals(Set.of("passing")), tables);
+                check(tables.get(0).get("TABLE_SCHEM").startsWith("pg_temp_"), tables);
+                check("TEMPORARY TABLE".equals(tables.get(0).get("TABLE_TYPE")), tables);
+                check(rows(data.getColumns(null, tables.get(0).get("TABLE_SCHEM"), "passing", "%")).size() == 1, "columns");
+                statement.execute("DROP TABLE pg_temp.passing");
+            }
+        });
         step("describes columns", () -> {
             List<Map<String, String>> columns = rows(data.getColumns(null, "public", "readings", "%"));
             Map<String, String> types = new TreeMap<>();
@@ -94,6 +105,8 @@ public class Jdbc {
             rows(data.getProcedures(null, "public", "%"));
             rows(data.getProcedureColumns(null, "public", "%", "%"));
             rows(data.getUDTs(null, null, "%", null));
+            List<Map<String, String>> rowTypes = rows(data.getUDTs(null, "public", "readings", new int[] {java.sql.Types.STRUCT}));
+            check(values(rowTypes, "TYPE_NAME").equals(Set.of("readings")), rowTypes);
             rows(data.getClientInfoProperties());
         });
         step("lists privileges", () -> {

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import psycopg
 from psycopg.rows import dict_row
+from psycopg.types.composite import CompositeInfo
 from psycopg.types.enum import EnumInfo, register_enum
 from psycopg.types.json import Json, Jsonb
 
@@ -342,6 +343,17 @@ class Mood(enum.Enum):
     happy = 3
 
 
+def tells_the_types_of_rows():
+    connection.execute("CREATE TABLE pairs (a int, b text, cs int[])")
+    info = CompositeInfo.fetch(connection, "pairs")
+    assert (info.name, info.regtype) == ("pairs", "pairs"), info
+    assert list(info.field_names) == ["a", "b", "cs"] and list(info.field_types) == [23, 25, 1007], info
+    numbers = connection.execute("SELECT 'pairs'::regtype::oid, 'pairs[]'::regtype::oid").fetchone()
+    assert numbers == (info.oid, info.array_oid), numbers
+    assert CompositeInfo.fetch(connection, "nothing") is None
+    connection.execute("DROP TABLE pairs")
+
+
 def keeps_enums():
     connection.execute("CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')")
     connection.execute("CREATE TABLE feelings (id int, m mood, ms mood[])")
@@ -393,6 +405,7 @@ run(
     works_asynchronously,
     decodes_columns_of_json,
     keeps_uuids,
+    tells_the_types_of_rows,
     keeps_enums,
     sends_documents_and_uuids_anywhere,
     keeps_the_digits_of_numerics,

@@ -32,6 +32,18 @@ def lists_relations():
     assert inspector.get_sequence_names() == [] and inspector.get_enums() == []
 
 
+def lists_temporary_relations():
+    with engine.connect() as connection:
+        connection.execute(sa.text("CREATE TEMP TABLE passing (a int)"))
+        connection.execute(sa.text("CREATE TEMP VIEW passing_view AS SELECT a FROM passing"))
+        inspector = sa.inspect(connection)
+        assert inspector.get_temp_table_names() == ["passing"], inspector.get_temp_table_names()
+        assert inspector.get_temp_view_names() == ["passing_view"], inspector.get_temp_view_names()
+        assert "passing" not in inspector.get_table_names()
+        connection.execute(sa.text("DROP VIEW passing_view"))
+        connection.execute(sa.text("DROP TABLE passing"))
+
+
 def reflects_columns():
     inspector = sa.inspect(engine)
     columns = {column["name"]: column for column in inspector.get_columns("readings")}
@@ -233,6 +245,6 @@ def keeps_enums():
     assert sa.inspect(engine).get_enums() == []
 
 
-run(connects, lists_relations, reflects_columns, reflects_rules, reflects_everything_at_once, makes_tables_and_rows,
+run(connects, lists_relations, lists_temporary_relations, reflects_columns, reflects_rules, reflects_everything_at_once, makes_tables_and_rows,
     keeps_times_and_intervals, maps_objects, finds_owners_of_sequences, reflects_keys,
     reflects_identity, keeps_enums)
