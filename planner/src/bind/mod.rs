@@ -207,7 +207,7 @@ async fn bind(
     state: SessionState,
     given: GivenTables,
 ) -> Result<BoundQuery> {
-    let unsettled = bind_unsettled(session, statement, state, given).await?;
+    let unsettled = Box::pin(bind_unsettled(session, statement, state, given)).await?;
     unsettled.settled(session).await
 }
 

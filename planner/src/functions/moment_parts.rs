@@ -60,8 +60,7 @@ const PARTS: [(&str, &[&str]); 22] = [
 pub(super) fn part_of(name: &str) -> Option<&'static str> {
     let is_name = |known: &&str| known.eq_ignore_ascii_case(name);
     let mut parts = PARTS.iter();
-    let found =
-        parts.find(|(part, others)| is_name(part) || others.iter().any(|other| is_name(other)));
+    let found = parts.find(|(part, others)| is_name(part) || others.iter().any(is_name));
     found.map(|(part, _)| *part)
 }
 
