@@ -3,7 +3,7 @@
 //! In: the rows that were sent, as far as they are kept, and what a failure tells of one, its values or its key; out: its
 //! place among them. Constraints are looked at where rows are written, where nobody knows of lines any more.
 
-use auspex_storage::{shown_cell, shown_value};
+use auspex_storage::{quoted_name, shown_cell, shown_value};
 use datafusion::arrow::array::RecordBatch;
 
 /// Finds rows of a COPY.
@@ -65,9 +65,10 @@ impl CopiedLines {
         found.filter(|_| !self.is_filtered).map(|(place, _)| place)
     }
 
-    /// Where a column of the table is among those of the rows.
+    /// Where a column of the table, whose name is written as in SQL, is among those of the rows.
     fn place(&self, name: &str) -> Option<usize> {
-        let found = self.columns.iter().find(|(column, _)| column == name);
+        let mut columns = self.columns.iter();
+        let found = columns.find(|(column, _)| quoted_name(column) == name);
         found.and_then(|(_, place)| *place)
     }
 
@@ -133,5 +134,8 @@ mod tests {
         assert_eq!(find("Key (id, name)=(1, a) already exists.", true), Some(0));
         assert_eq!(find("Key (made)=(1) already exists.", true), None);
         assert_eq!(find("Another detail.", true), None);
+        let lines = CopiedLines::of_columns(&["id", "Name"]);
+        let detail = "Key (id, \"Name\")=(3, b) already exists.";
+        assert_eq!(lines.find(detail, batches.iter(), true), Some(2));
     }
 }

@@ -25,7 +25,7 @@ use datafusion::sql::sqlparser::ast;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::Identity;
+use crate::access::{Identity, ProvenRole};
 use crate::activity::{Activity, Backend, BackendFacts};
 use crate::advisory_locks::AdvisoryLocks;
 use crate::background::Background;
@@ -121,6 +121,8 @@ pub struct ClientFacts {
     pub application: String,
     /// Where from; `None` in this process.
     pub address: Option<SocketAddr>,
+    /// The role whose password was given; `None` if none was asked for.
+    pub proven: Option<ProvenRole>,
 }
 
 /// Who a session is.
@@ -390,7 +392,7 @@ impl Engine {
 
     /// Opens a session for a client that has proved who it is.
     pub fn connect(self: &Arc<Engine>, client: &ClientFacts) -> Result<Arc<Session>> {
-        let admitted = self.admit(&client.user)?;
+        let admitted = self.admit(&client.user, client.proven.as_ref())?;
         let process_id = self.new_process_id();
         Session::open(Arc::clone(self), client, admitted, process_id)
     }

@@ -45,7 +45,7 @@ pub enum Error {
     /// No object has this name.
     #[error("{kind} \"{name}\" does not exist")]
     Undefined {
-        /// `model`, `relation`, `schema`, `setting`.
+        /// `model`, `relation`, `schema`, `setting`, and what `DROP` names: `table`, `view`, `sequence`.
         kind: &'static str,
         /// The name found.
         name: String,
@@ -313,7 +313,7 @@ impl Error {
             Error::Cancelled | Error::TimedOut => "57014",
             Error::Undefined { kind, .. } => match *kind {
                 "schema" => "3F000",
-                "relation" => "42P01",
+                "relation" | "table" | "view" | "materialized view" | "sequence" => "42P01",
                 "function" => "42883",
                 _ => "42704",
             },

@@ -23,7 +23,7 @@ use futures::FutureExt as _;
 
 use crate::bind::{
     Arguments, BoundInsert, BoundQuery, Change, Findings, LateNames, Returned, ReturnedTable,
-    bind_change, bind_insert, bind_query, bind_returning, bind_sql, cast_values,
+    as_written, bind_change, bind_insert, bind_query, bind_returning, bind_sql, cast_values,
     check_output_names, evaluate_plan, explain_plan, json_options, late_names, origins,
     predict_plan, refuse_parameters, returned_items, with_values,
 };
@@ -107,7 +107,13 @@ pub(crate) async fn plan(session: &Arc<Session>, parsed: &ParsedStatement) -> Re
         session.take_snapshot();
     }
     match &parsed.statement {
-        Statement::Sql(statement) => plan_sql(session, statement, parsed).await,
+        Statement::Sql(sql) => {
+            let planned = plan_sql(session, sql, parsed).await;
+            planned.map_err(|error| match sql.as_ref() {
+                SqlStatement::Statement(statement) => as_written(error, statement),
+                _ => error,
+            })
+        }
         Statement::Predict(apply) => plan_predict(session, apply, "predict").await,
         Statement::ExplainPredict(apply) => plan_predict(session, apply, "explain_predict").await,
         Statement::Evaluate(evaluate) => plan_evaluate(session, evaluate).await,

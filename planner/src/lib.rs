@@ -4,7 +4,7 @@
 //! statements of one client; `settings` holds what `SET` changes; `bind` resolves names, options and
 //! models; `access` checks who may do what, `activity` lists the sessions, `session_lists` what each keeps by name; `logical`, `physical` have the operators that SQL lacks, `optimize` our rules; `catalog` shows the warehouse to
 //! the planner; `functions` are PostgreSQL's that the planner lacks; `memory` is what their values and batches on their way take; `transaction` is a block of statements; `channels` are what sessions wake each other by, `listening` what each asks of them; `query_meaning`
-//! is what a model's query means whoever trains it; `quoted_names` writes names; `named` and `point_plan` are what makes a prepared statement cheap to run again; `distributed` brings plans and trainings to other machines; `execute` runs plans, `change_in_with` those that change rows on their way, `explain` shows them, and
+//! is what a model's query means whoever trains it; `named` and `point_plan` are what makes a prepared statement cheap to run again; `distributed` brings plans and trainings to other machines; `execute` runs plans, `change_in_with` those that change rows on their way, `explain` shows them, and
 //! `commands` runs what is not a query. Parses no text itself, knows no wire protocol.
 
 mod access;
@@ -50,7 +50,6 @@ mod parameter_types;
 mod physical;
 mod point_plan;
 mod query_meaning;
-mod quoted_names;
 mod resources;
 mod search_path;
 mod sequences;
@@ -70,14 +69,14 @@ mod training_threads;
 mod transaction;
 mod workload;
 
-pub use access::{Identity, LoginFacts, RoleFacts, Subject};
+pub use access::{Identity, LoginFacts, ProvenRole, RoleFacts, Subject};
 pub use activity::{Backend, BackendFacts, BackendState, Encryption};
 pub use advisory_locks::LockFacts;
 pub use auspex_storage::{
     BitKind, CheckReport, DeclaredType, Deferral, DomainType, EnumType, ErrorPlace, Garbage,
     GarbageOptions, Identity as ColumnNumbers, JsonKind, Key, PasswordVerifier, Problem,
-    ReferenceAction, Removed, TextLimit, generated_password, is_uuid, marked_element, uuid_marks,
-    with_clock_digits,
+    ReferenceAction, Removed, TextLimit, generated_password, is_uuid, marked_element, quoted_name,
+    uuid_marks, with_clock_digits,
 };
 pub use bind::{
     ORIGIN_KEY, column_name_of, declared_columns_of_view, declared_of_result, ml_functions,
@@ -103,13 +102,12 @@ pub use engine::{
 };
 pub use error::{Error, Report, Result, report_of};
 pub use functions::{
-    ArrayItem, ROW_TYPE_KEY, TYPE_KEY, holds_numerics, jsonb_text, numeric_in_full,
+    ArrayItem, ROW_TYPE_KEY, TYPE_KEY, has_aggregate, holds_numerics, jsonb_text, numeric_in_full,
     numerics_in_full, read_text, read_texts, rounded_numeric, split_array, uuid_text,
     zone_abbreviations,
 };
 pub use memory::{KeptRows, ReceivedBytes, SentRows};
 pub use observe::{SessionEnd, StatementText, StatementWatch};
-pub use quoted_names::quoted_name;
 pub use session::{KeptStatement, Prepared, STACK_BYTES, Session, SyntaxMemory};
 pub use session_lists::{CursorFacts, Listed, SessionList, StatementFacts};
 pub use settings::{

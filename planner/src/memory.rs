@@ -389,14 +389,15 @@ pub(crate) fn array_bytes(array: &ArrayRef) -> usize {
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::array::{Int64Array, ListArray, StringArray};
-    use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool};
+    use datafusion::execution::memory_pool::GreedyMemoryPool;
 
     use super::*;
+    use crate::spill_shares::SpillShares;
 
     const MB: usize = 1 << 20;
 
     fn pool(n_bytes: usize) -> Arc<dyn MemoryPool> {
-        Arc::new(FairSpillPool::new(n_bytes))
+        Arc::new(SpillShares::new(n_bytes))
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use auspex_storage::{
     CatalogEntry, Change, Definition, Error as StorageError, Identity, SequenceDefinition,
+    quoted_name,
 };
 use datafusion::arrow::array::{Array as _, AsArray as _, BooleanArray, Int64Array, StringArray};
 use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
@@ -24,7 +25,6 @@ use crate::access::TableUse;
 use crate::commands::kind_name;
 use crate::engine::lock;
 use crate::error::{Error, Result};
-use crate::quoted_names::quoted_name;
 use crate::session::Session;
 use crate::temporary::SCHEMA as TEMPORARY;
 
@@ -371,7 +371,7 @@ pub(crate) async fn move_column(
     let table = session.managed_table(&table.schema, &table.name, TableUse::Define)?;
     let identity = identity_of(session, &table, column).await?;
     let number = number.unwrap_or(identity.start);
-    let far = number.checked_sub(identity.start);
+    let far = number.checked_sub(identity.origin);
     let steps = far.filter(|far| far % identity.increment == 0);
     let Some(steps) = steps.map(|far| far / identity.increment) else {
         return Err(Error::Unsupported {
@@ -380,7 +380,7 @@ pub(crate) async fn move_column(
             ),
             hint: Some(format!(
                 "Its numbers are {} and on in steps of {}.",
-                identity.start, identity.increment
+                identity.origin, identity.increment
             )),
         });
     };

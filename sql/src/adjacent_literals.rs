@@ -284,6 +284,14 @@ mod tests {
     }
 
     #[test]
+    fn many_pieces_are_no_nesting() {
+        for begin in ["E'\\''", "'a'"] {
+            let text = format!("SELECT {begin}{}", "\n'b'".repeat(6_000));
+            one(&text);
+        }
+    }
+
+    #[test]
     fn errors_at_the_second_tell_no_secrets() {
         for text in [
             "ALTER ROLE ada PASSWORD 'it' 's hush'",

@@ -181,8 +181,8 @@ impl SqlDialect for AuspexDialect {
         }
     }
 
-    /// `a IS DISTINCT FROM b AND c`, of which sqlparser takes all that follows for the right side, and lists that begin with
-    /// a query.
+    /// `a IS DISTINCT FROM b AND c`, of which sqlparser takes all that follows for the right side, lists that begin with
+    /// a query, and collations behind an operation (`a::text COLLATE "C"`).
     fn parse_infix(
         &self,
         parser: &mut Parser,
@@ -191,6 +191,13 @@ impl SqlDialect for AuspexDialect {
     ) -> Option<Result<Expr, ParserError>> {
         if let Some(list) = parse_list(parser, left).transpose() {
             return Some(list);
+        }
+        if parser.parse_keyword(Keyword::COLLATE) {
+            let collation = parser.parse_object_name(false);
+            return Some(collation.map(|collation| Expr::Collate {
+                expr: Box::new(left.clone()),
+                collation,
+            }));
         }
         let compared: fn(Box<Expr>, Box<Expr>) -> Expr =
             if parser.parse_keywords(&[Keyword::IS, Keyword::DISTINCT, Keyword::FROM]) {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::error::ParseError;
-use crate::lexer::{are_words, closing, is_word};
+use crate::lexer::{are_words, closing, is_token, is_word};
 
 /// What ends the number of an OFFSET: clauses of the query, and those that a statement has behind its query. Another FETCH is
 /// among them, so that no token is looked at for more than one of those in the same brackets.
@@ -85,7 +85,7 @@ fn behind_limit(tokens: &[TokenWithSpan]) -> Option<&TokenWithSpan> {
                 is_limited.pop();
             }
             _ => {
-                let is_limit = is_word(Some(token), "LIMIT");
+                let is_limit = is_word(Some(token), "LIMIT") && !is_name(tokens, at);
                 let begins = is_word(Some(token), "SELECT");
                 if let Some(last) = is_limited.last_mut() {
                     if *last && opens_clause(tokens, at) {
@@ -97,6 +97,12 @@ fn behind_limit(tokens: &[TokenWithSpan]) -> Option<&TokenWithSpan> {
         }
     }
     None
+}
+
+/// Whether the word at a place is a label or a column, which may have the name of a clause.
+fn is_name(tokens: &[TokenWithSpan], at: usize) -> bool {
+    let before = at.checked_sub(1);
+    before.is_some_and(|at| is_token(tokens, at, &Token::Period) || is_word(tokens.get(at), "AS"))
 }
 
 /// Puts each OFFSET before the clause that it stands behind.
@@ -179,6 +185,19 @@ mod tests {
             let found = (error.sqlstate(), error.position);
             assert_eq!(found, ("42601", text.find("FETCH")), "{text}");
         }
+    }
+
+    #[test]
+    fn labels_and_columns_may_be_called_limit() {
+        for text in [
+            "SELECT t.limit FROM t ORDER BY 1 FETCH FIRST 1 ROW ONLY",
+            "SELECT a AS limit FROM t FETCH FIRST (1) ROW ONLY",
+            "SELECT 'a'::text AS limit, 1 FETCH NEXT 1 ROWS ONLY",
+        ] {
+            one(text);
+        }
+        let text = "SELECT a AS limit FROM t LIMIT 1 FETCH FIRST 1 ROW ONLY";
+        assert_eq!(fails(text).position, text.find("FETCH"));
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! - `dialect`: what a session may ask for, and how sqlparser is told.
 //! - `googlesql`: which statements are read as GoogleSQL, and the quotes, names and types that are rewritten.
 //! - `model_forms`: `MODEL m`, `TABLE t`, `PREDICT(m USING …)`, `(PREDICT m ON t)` inside ordinary SQL.
-//! - `adjacent_literals`, `postgres_forms`, `assigned_parts`, `between_symmetric`, `rows_from`, `nested_joins`, `record_columns`, `frame_forms`, `variadic`: forms that sqlparser lacks; `free_names`: words that it takes for more than names; `written`: a tree with them as text.
+//! - `adjacent_literals`, `postgres_forms`, `assigned_parts`, `between_symmetric`, `bracketed_queries`, `distinct_groups`, `rows_from`, `nested_joins`, `record_columns`, `frame_forms`, `variadic`: forms that sqlparser lacks; `free_names`: words that it takes for more than names; `written`: a tree with them as text.
 //! - `reference`: names of models and versions.
 //! - `parser`: one module per family of statements; `parser::sql` hands the rest to DataFusion.
 //! - `function`: calls of model functions in the parsed tree.
@@ -24,9 +24,12 @@ mod access_statement;
 mod adjacent_literals;
 mod assigned_parts;
 mod between_symmetric;
+mod bracketed_queries;
 mod copied_tables;
 mod copy_forms;
+mod definition_forms;
 mod dialect;
+mod distinct_groups;
 mod do_statement;
 mod domain_statement;
 mod error;
@@ -68,7 +71,9 @@ pub use access_statement::{
 pub use assigned_parts::ASSIGNED_PART;
 pub use copied_tables::LIKE_PARTS;
 pub use copy_forms::{COPY_CONDITION, EVERY_COPY_COLUMN, HEADER_MATCH};
+pub use definition_forms::{DROP_IDENTITY, DROP_IDENTITY_IF_EXISTS, KEPT_ANYHOW};
 pub use dialect::Dialect;
+pub use distinct_groups::take_distinct_groups;
 pub use do_statement::{DoBlock, ErrorCondition};
 pub use domain_statement::{DomainAction, DomainRule, DomainStatement};
 pub use error::{ParseError, ParseErrorKind};
@@ -77,11 +82,10 @@ pub use lexer::span_of;
 pub use long_texts::{SHORT_TEXT_BYTES, Stop};
 pub use materialized_statement::{CreateMaterializedView, RefreshMaterializedView};
 pub use named_columns::NAMED_COLUMN;
-pub use parser::{literal_option, parse, parse_long, parse_own, parse_query};
-pub use postgres_forms::{
-    DROP_IDENTITY, DROP_IDENTITY_IF_EXISTS, EVERY_COLUMN, KEPT_ANYHOW, NO_COLUMN,
-    OVERRIDING_SYSTEM, OVERRIDING_USER,
+pub use parser::{
+    IdentityChanges, identity_changes, literal_option, parse, parse_long, parse_own, parse_query,
 };
+pub use postgres_forms::{EVERY_COLUMN, NO_COLUMN, OVERRIDING_SYSTEM, OVERRIDING_USER};
 pub use private_names::PRIVATE;
 pub use record_columns::{RECORD_COLUMNS, is_record_columns};
 pub use redact::{redacted, redacted_start, redacted_unparsed};

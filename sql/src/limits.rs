@@ -157,6 +157,11 @@ fn is_operator(token: &Token) -> bool {
         }
         Token::Number(..)
         | Token::SingleQuotedString(_)
+        | Token::EscapedStringLiteral(_)
+        | Token::UnicodeStringLiteral(_)
+        | Token::NationalStringLiteral(_)
+        | Token::HexStringLiteral(_)
+        | Token::DollarQuotedString(_)
         | Token::Placeholder(_)
         | Token::Period
         | Token::Comma

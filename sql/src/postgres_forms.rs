@@ -4,8 +4,13 @@
 //!
 //! In: tokens of one statement; out: tokens that read as the same. Rewritten tokens keep the place of what they replace.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use crate::bracketed_queries;
+use crate::definition_forms;
+use crate::distinct_groups;
 use crate::lexer::{are_words, closing, is_token, is_word};
 use crate::reference::read_name;
 use crate::table_queries;
@@ -13,12 +18,12 @@ use crate::table_queries;
 /// Settles the forms.
 pub(crate) fn settle(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     quote_dollar_texts(&mut tokens);
-    let tokens = merge_actions(dropped_identities(abort(operators(tokens))));
+    let tokens = merge_actions(definition_forms::settle(abort(operators(tokens))));
     let tokens = versions_first(unset_properties(tokens));
-    let tokens = grouping_elements(tokens);
+    let tokens = distinct_groups::settle(grouping_elements(tokens));
     let tokens = similar_parts(tokens);
     trimmed(overriding(identity_options(array_types(
-        table_queries::settle(tokens),
+        bracketed_queries::settle(table_queries::settle(tokens)),
     ))))
 }
 
@@ -27,15 +32,6 @@ pub(crate) fn settle(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 pub const OVERRIDING_SYSTEM: &str = "\u{1e}system";
 /// See [`OVERRIDING_SYSTEM`].
 pub const OVERRIDING_USER: &str = "\u{1e}user";
-
-/// What `ALTER COLUMN c DROP IDENTITY` becomes: a default of a name that no client's text can bring into a
-/// statement.
-pub const DROP_IDENTITY: &str = "\u{1e}no identity";
-/// See [`DROP_IDENTITY`]: with `IF EXISTS`.
-pub const DROP_IDENTITY_IF_EXISTS: &str = "\u{1e}no identity if there is one";
-
-/// What `ALTER COLUMN c SET STORAGE …` and `SET STATISTICS …` become: the same with a name that says that nothing changes.
-pub const KEPT_ANYHOW: &str = "\u{1e}kept anyhow";
 
 /// `$$text$$` is `'text'`, which sqlparser takes where a statement wants a string: comments, labels of enums, files of COPY.
 fn quote_dollar_texts(tokens: &mut [TokenWithSpan]) {
@@ -47,26 +43,26 @@ fn quote_dollar_texts(tokens: &mut [TokenWithSpan]) {
 }
 
 /// `x OPERATOR(pg_catalog.=) ANY (…)`, as `pg_dump` writes it, is `x = ANY (…)`. Elsewhere sqlparser knows such operators.
-fn operators(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let is_one = |tokens: &[TokenWithSpan], at: usize| {
-        are_words(tokens, at, &["OPERATOR"])
-            && is_token(tokens, at + 1, &Token::LParen)
-            && are_words(tokens, at + 2, &["PG_CATALOG"])
-            && is_token(tokens, at + 3, &Token::Period)
-            && is_token(tokens, at + 5, &Token::RParen)
+fn operators(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let is_one = |at: &usize| {
+        are_words(&tokens, *at, &["OPERATOR"])
+            && is_token(&tokens, at + 1, &Token::LParen)
+            && are_words(&tokens, at + 2, &["PG_CATALOG"])
+            && is_token(&tokens, at + 3, &Token::Period)
+            && is_token(&tokens, at + 5, &Token::RParen)
             && ["ANY", "ALL", "SOME"]
                 .iter()
                 .any(|word| is_word(tokens.get(at + 6), word))
     };
-    let mut at = 0;
-    while at < tokens.len() {
-        if is_one(&tokens, at) {
-            tokens.drain(at + 5..at + 6);
-            tokens.drain(at..at + 4);
-        }
-        at += 1;
+    let found = (0..tokens.len()).filter(is_one);
+    let left_out = found.flat_map(|at| [at, at + 1, at + 2, at + 3, at + 5]);
+    let left_out: BTreeSet<usize> = left_out.collect();
+    if left_out.is_empty() {
+        return tokens;
     }
-    tokens
+    let placed = tokens.into_iter().enumerate();
+    let kept = placed.filter(|(at, _)| !left_out.contains(at));
+    kept.map(|(_, token)| token).collect()
 }
 
 /// `ROLLUP ((a)::text, (SELECT 1))`: an element that goes on behind its brackets, or is a query, has others around it, since
@@ -132,60 +128,6 @@ fn abort(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         tokens[0] = made(Token::make_keyword("ROLLBACK"), &tokens[0]);
     }
     tokens
-}
-
-/// `ALTER TABLE … ALTER [COLUMN] c DROP IDENTITY [IF EXISTS]` as a `SET DEFAULT` that means it, and so what says how values of
-/// a column are kept.
-fn dropped_identities(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    if !are_words(&tokens, 0, &["ALTER", "TABLE"]) {
-        return tokens;
-    }
-    let mut at = 2;
-    while at < tokens.len() {
-        let before = tokens.get(at - 2);
-        let is_column = is_word(before, "ALTER") || is_word(before, "COLUMN");
-        let found = match are_words(&tokens, at, &["DROP", "IDENTITY"]) {
-            true => Some(match are_words(&tokens, at + 2, &["IF", "EXISTS"]) {
-                true => (4, DROP_IDENTITY_IF_EXISTS),
-                false => (2, DROP_IDENTITY),
-            }),
-            false => kept_anyhow(&tokens, at).map(|n_tokens| (n_tokens, KEPT_ANYHOW)),
-        };
-        if let Some((n_tokens, name)) = found.filter(|_| is_column) {
-            let meaning = [
-                Token::make_keyword("SET"),
-                Token::make_keyword("DEFAULT"),
-                Token::make_word(name, Some('"')),
-            ];
-            let meaning = meaning.map(|token| made(token, &tokens[at]));
-            tokens.splice(at..at + n_tokens, meaning);
-        }
-        at += 1;
-    }
-    tokens
-}
-
-/// How many tokens say how a column's values are kept or counted, as dumps do: `SET STORAGE EXTERNAL`, `SET STATISTICS 100`.
-fn kept_anyhow(tokens: &[TokenWithSpan], at: usize) -> Option<usize> {
-    const STORAGE: [&str; 4] = ["PLAIN", "EXTERNAL", "EXTENDED", "MAIN"];
-    const COMPRESSION: [&str; 3] = ["PGLZ", "LZ4", "DEFAULT"];
-    let is_one_of = |words: &[&str]| words.iter().any(|word| is_word(tokens.get(at + 2), word));
-    let is_number = |at: usize| {
-        let token = tokens.get(at).map(|token| &token.token);
-        matches!(token, Some(Token::Number(..)))
-    };
-    let sets = |what: &str| are_words(tokens, at, &["SET", what]);
-    if sets("STORAGE") && is_one_of(&STORAGE) || sets("COMPRESSION") && is_one_of(&COMPRESSION) {
-        return Some(3);
-    }
-    if !sets("STATISTICS") {
-        return None;
-    }
-    let is_negative = is_token(tokens, at + 2, &Token::Minus) && is_number(at + 3);
-    match is_negative {
-        true => Some(4),
-        false => is_number(at + 2).then_some(3),
-    }
 }
 
 /// The options of `AS IDENTITY (START WITH 10 INCREMENT BY 5)`, which may come in any order, in the one that is read. The
@@ -343,36 +285,42 @@ fn similar_parts(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 }
 
 /// A column of the type `int8 ARRAY` or `int8 ARRAY[3]` has the type `int8[]`.
-fn array_types(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+fn array_types(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let defines = |token| ["CREATE", "ALTER"].iter().any(|word| is_word(token, word));
     if !defines(tokens.first()) {
         return tokens;
     }
     const BEHIND: [&str; 6] = ["NOT", "NULL", "DEFAULT", "PRIMARY", "UNIQUE", "CHECK"];
-    let mut at = 2;
-    // A query behind AS may call a column so.
-    while at < tokens.len() && !is_word(tokens.get(at), "AS") {
+    let has_bounds = |at: usize| is_token(&tokens, at + 1, &Token::LBracket);
+    let is_one = |at: &usize| {
         let next = tokens.get(at + 1);
-        let has_bounds = next.is_some_and(|next| next.token == Token::LBracket);
         let ends = next.is_none_or(|next| match next.token {
             Token::Comma | Token::RParen | Token::SemiColon | Token::EOF => true,
             _ => BEHIND.iter().any(|word| is_word(Some(next), word)),
         });
         let is_type = matches!(tokens[at - 1].token, Token::Word(_) | Token::RParen)
             && !is_word(tokens.get(at - 1), "DEFAULT");
-        if is_type && is_word(tokens.get(at), "ARRAY") && (ends || has_bounds) {
-            let close = made(Token::RBracket, &tokens[at]);
-            let open = made(Token::LBracket, &tokens[at]);
-            let brackets = if has_bounds {
-                vec![]
-            } else {
-                vec![open, close]
-            };
-            tokens.splice(at..=at, brackets);
-        }
-        at += 1;
+        is_type && is_word(tokens.get(*at), "ARRAY") && (ends || has_bounds(*at))
+    };
+    // A query behind AS may call a column so.
+    let before_query = (2..tokens.len()).take_while(|at| !is_word(tokens.get(*at), "AS"));
+    let found = before_query.filter(is_one);
+    let found: BTreeMap<usize, bool> = found.map(|at| (at, has_bounds(at))).collect();
+    if found.is_empty() {
+        return tokens;
     }
-    tokens
+    let mut settled = Vec::with_capacity(tokens.len() + found.len());
+    for (at, token) in tokens.into_iter().enumerate() {
+        match found.get(&at) {
+            None => settled.push(token),
+            // The bounds that follow are the brackets.
+            Some(true) => {}
+            Some(false) => {
+                settled.extend([Token::LBracket, Token::RBracket].map(|new| made(new, &token)));
+            }
+        }
+    }
+    settled
 }
 
 /// `ALTER TABLE t UNSET TBLPROPERTIES [IF EXISTS] ('a', 'b')` sets them to NULL.
@@ -596,4 +544,20 @@ fn trimmed(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         at += 1;
     }
     tokens
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::tests::{ast, one};
+
+    #[test]
+    fn many_forms_are_settled_at_once() {
+        let columns = ", a int ARRAY, b text ARRAY[3] NOT NULL".repeat(10_000);
+        let written = ast(&one(&format!("CREATE TABLE t (c int{columns})"))).to_string();
+        assert_eq!(written.matches("[]").count(), 10_000);
+        assert_eq!(written.matches("[3] NOT NULL").count(), 10_000);
+        let values = ", a OPERATOR(pg_catalog.=) ANY (b)".repeat(20_000);
+        let written = ast(&one(&format!("SELECT 1{values}"))).to_string();
+        assert_eq!(written.matches("a = ANY").count(), 20_000);
+    }
 }

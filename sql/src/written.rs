@@ -6,9 +6,9 @@
 use std::fmt::Display;
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Expr, TableFactor, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{Expr, Select, TableFactor, VisitMut, VisitorMut};
 
-use crate::{between_symmetric, record_columns, rows_from, variadic};
+use crate::{between_symmetric, distinct_groups, record_columns, rows_from, variadic};
 
 /// The text of a tree.
 pub fn written<T: Clone + Display + VisitMut>(tree: &T) -> String {
@@ -27,6 +27,11 @@ impl VisitorMut for Forms {
         between_symmetric::write(expr);
         record_columns::write(expr);
         variadic::write(expr);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        distinct_groups::write(select);
         ControlFlow::Continue(())
     }
 
@@ -71,6 +76,10 @@ mod tests {
             (
                 "SELECT x BETWEEN SYMMETRIC (y BETWEEN SYMMETRIC 1 AND 2)::int AND 3",
                 "x BETWEEN SYMMETRIC (y BETWEEN SYMMETRIC 1 AND 2)::INT AND 3",
+            ),
+            (
+                "SELECT a FROM t GROUP BY DISTINCT ROLLUP (a, b), c",
+                "GROUP BY DISTINCT ROLLUP (a, b), c",
             ),
             ("SELECT a, (f(t.b, 1)).* FROM t", "(f(t.b, 1)).*"),
             ("SELECT x = ANY (ARRAY[1, 2])", "x = ANY(ARRAY[1, 2])"),

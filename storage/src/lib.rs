@@ -12,7 +12,7 @@
 //!    were), `format`, `types`, `row_ranges` and `page_locations` (how Parquet files are divided).
 //! 5. `models`: versions of models. `passwords`: what is kept of them.
 //! 6. `upkeep`: checks of a warehouse, and the removal of what nothing names. `worker_signs`: workers that show themselves.
-//! 7. `error`: one variant per cause.
+//! 7. `error`: one variant per cause; `quoted_names`: names as messages and statements write them.
 //!
 //! **Invariant:** every object is put with create-if-absent under a name that was never used; nothing is overwritten but
 //! signs of life, which hold nothing new.
@@ -28,6 +28,7 @@ mod full_store;
 mod locations;
 mod models;
 mod passwords;
+mod quoted_names;
 mod stores;
 mod tables;
 mod upkeep;
@@ -51,6 +52,7 @@ pub use error::{
 pub use locations::Locations;
 pub use models::{ModelStore, Published};
 pub use passwords::{PasswordVerifier, generated_password, random};
+pub use quoted_names::quoted_name;
 pub use stores::{PostponedFiles, StoreOptions, StoreRegistry, Stores};
 pub use tables::domain_mark::DomainType;
 pub use tables::enum_mark::EnumType;

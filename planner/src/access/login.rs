@@ -16,7 +16,13 @@ use crate::session::DATABASE;
 pub struct LoginFacts {
     /// Proves its password; `None` if it has none that is good now.
     pub verifier: Option<PasswordVerifier>,
+    /// The role whose password that is.
+    pub role: ProvenRole,
 }
+
+/// The role whose password a client proved: its name may be that of another one before the session is opened.
+#[derive(Debug, Clone)]
+pub struct ProvenRole(HeldRole);
 
 impl Engine {
     /// How a role proves who it is; nobody can tell from the answer whether there is such a role.
@@ -31,6 +37,7 @@ impl Engine {
         let text = good.as_ref().and_then(|role| role.verifier.as_deref());
         Ok(LoginFacts {
             verifier: text.and_then(PasswordVerifier::parse),
+            role: ProvenRole(HeldRole::of(&state, user)),
         })
     }
 
@@ -74,9 +81,13 @@ impl Engine {
         Ok(())
     }
 
-    /// The role that a session is opened for, which must exist, may log in and connect, and has not too many sessions; with what
-    /// it is at this moment.
-    pub(crate) fn admit(self: &Arc<Engine>, user: &str) -> Result<(HeldRole, RoleDefinition)> {
+    /// The role that a session is opened for, which must exist, be the one that was proved, may log in and connect, and has not
+    /// too many sessions; with what it is at this moment.
+    pub(crate) fn admit(
+        self: &Arc<Engine>,
+        user: &str,
+        proven: Option<&ProvenRole>,
+    ) -> Result<(HeldRole, RoleDefinition)> {
         let state = self.catalog.state();
         let Some(role) = roles::find(&state, user) else {
             return Err(Error::Refused {
@@ -87,6 +98,15 @@ impl Engine {
                     .then(|| format!("The first role is \"{}\".", roles::SUPERUSER)),
             });
         };
+        let (held, role) = (HeldRole::of(&state, user), role.into_owned());
+        if proven.is_some_and(|ProvenRole(proven)| proven.key() != held.key()) {
+            return Err(Error::Refused {
+                sqlstate: "28000",
+                message: format!("role \"{user}\" is not the one whose password was given"),
+                detail: Some("The name went to another role meanwhile."),
+                hint: None,
+            });
+        }
         if !role.login {
             return Err(Error::Refused {
                 sqlstate: "28000",
@@ -95,7 +115,6 @@ impl Engine {
                 hint: None,
             });
         }
-        let (held, role) = (HeldRole::of(&state, user), role.into_owned());
         if !Access::of(Arc::clone(&state), user).has_on_database("CONNECT") {
             return Err(Error::Refused {
                 sqlstate: "42501",

@@ -27,7 +27,7 @@ pub(crate) use acting::{Acting, as_role, as_system, as_writer, is_writer_of};
 pub(crate) use files::FileUse;
 pub use identity::Identity;
 pub(crate) use identity::{HeldRole, Names};
-pub use login::LoginFacts;
+pub use login::{LoginFacts, ProvenRole};
 pub use questions::{RoleFacts, Subject};
 pub(crate) use questions::{database_grants, has_any, has_privilege, privileges_of};
 pub(crate) use tables::TableUse;

@@ -4,7 +4,7 @@
 //! In and out: a plan. Branches of several types become their common type, and all schemas above follow; so do numerics
 //! beside doubles and dates beside moments anywhere (`mixed_types`), and quotients are those of the types found. A literal
 //! among branches is read as a value of the type of the others, as PostgreSQL reads it:
-//! `CASE WHEN … THEN day ELSE '2026-01-01' END`. CASE keeps the mark of json and uuids.
+//! `CASE WHEN … THEN day ELSE '2026-01-01' END`. CASE keeps the mark of json, uuids and enums.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 
 use super::mixed_types;
 use crate::functions::{
-    check_text, literal_text, of_settled_types, type_beside, with_mark, with_moment,
+    check_text, literal_text, of_settled_types, read_once, type_beside, with_mark, with_moment,
 };
 
 /// The plan with the types that its branches have together.
@@ -38,6 +38,9 @@ pub(super) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
             let name = names.save(&expr);
             let typed = expr.transform_up(|expr| match expr {
                 Expr::Case(case) => of_one_type(mixed_types::in_operand(case, &seen)?, &seen),
+                Expr::ScalarFunction(call) if let Some(once) = read_once(&call) => {
+                    Ok(Transformed::yes(once))
+                }
                 expr => with_moment(expr, &seen)
                     .transform_data(|expr| mixed_types::in_expr(expr, &seen))?
                     .transform_data(|expr| of_settled_types(expr, &seen)),

@@ -21,6 +21,7 @@ use super::column_rules::{
 };
 use super::hidden_columns::hidden;
 use super::insert::{Overriding, overriding};
+use super::numbered_values::Numbers;
 use super::plan_limits::too_complex;
 use super::returning::Returning;
 use super::returning_relations::merge_items;
@@ -404,7 +405,8 @@ pub(crate) async fn bind_change(
     query.names.clear();
     query.plan = assignments::checked(query.plan)?;
     if has_values {
-        query.plan = as_table_rows(&query.state, shape, query.plan, CHANGE_COLUMNS)?;
+        let (state, first) = (&query.state, CHANGE_COLUMNS);
+        query.plan = as_table_rows(state, shape, query.plan, first, Numbers::Later)?;
     }
     Ok(query)
 }

@@ -15,6 +15,8 @@ use datafusion::logical_expr::{
 use datafusion::sql::sqlparser::ast::{self, ArrayElemTypeDef, SetExpr, VisitMut, VisitorMut};
 
 use super::domains::domain_checks;
+use super::evaluated::evaluated;
+use super::numbered_values::{Numbers, once_numbered};
 use super::rounded_numbers::{self, has_doubles};
 use crate::error::{Error, Result};
 use crate::functions::{assigned, enum_type_name, half_away_each, number_text};
@@ -144,15 +146,15 @@ pub(crate) fn row_checks(
     (schema_name, relation): (&str, &str),
     shape: &TableShape,
 ) -> Result<Arc<RowChecks>> {
-    let schema = DFSchema::try_from(shape.schema())?;
+    let schema = Arc::new(DFSchema::try_from(shape.schema())?);
     let mut checks = Vec::new();
     for (domain, keeps) in domain_checks(state, shape)? {
-        checks.push((domain, state.create_physical_expr(keeps, &schema)?));
+        checks.push((domain, evaluated(state, keeps, &schema, None)?));
     }
     for (name, text) in shape.checks() {
         let expr = defined_expr(state, &text, &schema)?;
         let expr = expr.cast_to(&DataType::Boolean, &schema)?;
-        checks.push((name, state.create_physical_expr(expr, &schema)?));
+        checks.push((name, evaluated(state, expr, &schema, None)?));
     }
     Ok(Arc::new(RowChecks {
         schema: schema_name.to_owned(),
@@ -165,12 +167,14 @@ pub(crate) fn row_checks(
 
 /// A plan whose columns from `first` on are those of the table, with their types and the generated ones computed.
 ///
-/// The plan has the table's columns from `first` on, under any name and of any type that can be cast.
+/// The plan has the table's columns from `first` on, under any name and of any type that can be cast. What reads a number
+/// that comes later is NULL until then.
 pub(crate) fn as_table_rows(
     state: &SessionState,
     shape: &TableShape,
     plan: LogicalPlan,
     first: usize,
+    numbers: Numbers,
 ) -> Result<LogicalPlan> {
     let n_columns = shape.columns().len();
     let in_table = first..first + n_columns;
@@ -208,7 +212,10 @@ pub(crate) fn as_table_rows(
         computed.push(match (field, text) {
             (Some(field), Some(text)) => {
                 let expr = defined_value(state, &text, field, plan.schema())?;
-                let expr = assigned(expr, field, plan.schema())?;
+                let mut expr = assigned(expr, field, plan.schema())?;
+                if numbers == Numbers::Later {
+                    expr = once_numbered(expr, (shape, field), |idx| place(&plan, first + idx))?;
+                }
                 expr.alias(field.name())
             }
             _ => place(&plan, idx),

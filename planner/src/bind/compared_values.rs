@@ -24,6 +24,37 @@ const LOOK_UPS: [(&str, usize, usize); 2] = [("in_array", 1, 0), ("array_has", 0
 /// What `x < ANY (array)` is compared with.
 const OF_ARRAY: [&str; 2] = ["array_min", "array_max"];
 
+/// The aggregates whose result is the same in whatever order their rows come.
+const OF_ANY_ORDER: [&str; 27] = [
+    "avg",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
+    "bool_and",
+    "bool_or",
+    "corr",
+    "count",
+    "covar_pop",
+    "covar_samp",
+    "max",
+    "median",
+    "min",
+    "regr_avgx",
+    "regr_avgy",
+    "regr_count",
+    "regr_intercept",
+    "regr_r2",
+    "regr_slope",
+    "regr_sxx",
+    "regr_sxy",
+    "regr_syy",
+    "stddev",
+    "stddev_pop",
+    "sum",
+    "var",
+    "var_pop",
+];
+
 /// Whether an expression is of a form that compares values, or is a label.
 pub(super) fn compares(expr: &Expr) -> bool {
     match expr {
@@ -78,9 +109,16 @@ pub(super) fn settled(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>
         Expr::AggregateFunction(mut function) => {
             let params = &mut function.params;
             let is_by_labels = |item: &Sort| has_labels(&item.expr, schema);
-            if params.distinct && params.order_by.iter().any(is_by_labels) {
-                // Others than those that gather do not depend on it.
-                distinct_keys::check(&params.order_by, &params.args)?;
+            // The planner gives what such an aggregate is ordered by to some of them as further arguments.
+            let is_free = OF_ANY_ORDER.contains(&function.func.name());
+            if params
+                .order_by
+                .iter()
+                .any(|item| is_free || params.distinct && is_by_labels(item))
+            {
+                if params.distinct {
+                    distinct_keys::check(&params.order_by, &params.args)?;
+                }
                 params.order_by.clear();
                 return Ok(Transformed::yes(Expr::AggregateFunction(function)));
             }

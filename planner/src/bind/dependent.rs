@@ -147,7 +147,8 @@ fn query_of(expr: &Expr) -> Option<&Subquery> {
 }
 
 /// Whether an expression of a node is a subquery that the planner's rules leave. One for a value that reads no outer columns
-/// is asked apart from the rows, but on a cluster: there they join it as any other.
+/// is asked apart from the rows, but on a cluster: there they join it as any other. One whose LATERAL was joined here still
+/// counts as one with outer columns to the planner.
 fn is_left(node: &LogicalPlan, expr: &Expr, state: &SessionState) -> bool {
     let Some(query) = query_of(expr) else {
         return false;
@@ -161,7 +162,9 @@ fn is_left(node: &LogicalPlan, expr: &Expr, state: &SessionState) -> bool {
     };
     if outer.is_empty() {
         let options = &state.config().options().optimizer;
-        let is_apart = is_value && options.enable_physical_uncorrelated_scalar_subquery;
+        let is_apart = is_value
+            && query.outer_ref_columns.is_empty()
+            && options.enable_physical_uncorrelated_scalar_subquery;
         return !is_apart && !is_joined;
     }
     let [input] = node.inputs()[..] else {

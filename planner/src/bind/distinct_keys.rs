@@ -8,14 +8,14 @@ use datafusion::arrow::compute::SortOptions;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::Transformed;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::expr::{AggregateFunction, Sort};
-use datafusion::logical_expr::{Expr, ExprSchemable as _};
+use datafusion::logical_expr::expr::{AggregateFunction, Alias, Sort};
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable as _};
 
 use crate::error::Error;
 use crate::functions::{Key, distinct_arguments, distinct_by_keys, key_of};
 
-/// The json that stands behind what rows are told apart by, by the function that makes it.
-const MADE: [&str; 2] = ["to_json", "json_member_of"];
+/// The json that stands behind what rows are told apart by, by the function that makes it; no client's text names these.
+const MADE: [&str; 2] = ["json_value_of", "json_member_of"];
 
 /// Whether a call gathers distinct values.
 pub(super) fn gathers(function: &AggregateFunction) -> bool {
@@ -73,11 +73,19 @@ pub(super) fn by_keys(
 
 /// Fails for an order by something else than arguments.
 pub(super) fn check(order: &[Sort], args: &[Expr]) -> Result<()> {
-    let is_argument = |item: &Sort| args.contains(&item.expr);
+    let is_argument = |item: &Sort| args.iter().any(|arg| written(arg) == written(&item.expr));
     match order.iter().all(is_argument) {
         true => Ok(()),
         false => Err(not_in_list()),
     }
+}
+
+/// A value without the types and names that the planner gave it.
+fn written(mut value: &Expr) -> &Expr {
+    while let Expr::Alias(Alias { expr, .. }) | Expr::Cast(Cast { expr, .. }) = value {
+        value = expr;
+    }
+    value
 }
 
 fn not_in_list() -> DataFusionError {

@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use auspex_storage::{CatalogEntry, TableShape};
+use auspex_storage::{CatalogEntry, Key, TableShape};
 use datafusion::arrow::datatypes::FieldRef;
 use datafusion::sql::sqlparser::ast::{
     self, Expr, OnConflictAction, SetExpr, TableObject, Visit, Visitor,
@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::change::Target;
 use super::column_rules::{default_of, is_default, parse_expr};
 use super::hidden_columns::WholeRows;
+use super::numbered_values::numbers_read;
 use super::upsert::{EXCLUDED, conflict_of, key_of, places};
 use super::view_columns::ViewColumns;
 use crate::access::TableUse;
@@ -78,7 +79,8 @@ fn identity_call(
     parse_expr(&default_text(&table.schema, &sequence)).map(Some)
 }
 
-/// The columns of numbers that some given row lacks, and that the clause reads: they are of its key, or of `excluded`.
+/// The columns of numbers that some given row lacks, and that the clause reads: they are of
+/// a key that it looks at, or of `excluded`.
 pub(super) fn read_numbers(
     insert: &ast::Insert,
     shape: &TableShape,
@@ -95,9 +97,12 @@ pub(super) fn read_numbers(
     if read.is_empty() {
         return Ok(read);
     }
-    let key = match conflict.conflict_target {
-        Some(_) => key_of(conflict, shape, (relation, view))?,
-        None => None,
+    let met: Vec<Key> = match conflict.conflict_target {
+        Some(_) => key_of(conflict, shape, (relation, view))?
+            .into_iter()
+            .collect(),
+        // A row that meets any key is left out.
+        None => shape.keys(),
     };
     let mut named = Named {
         columns: Vec::new(),
@@ -113,18 +118,24 @@ pub(super) fn read_numbers(
         }
         OnConflictAction::DoNothing => false,
     };
-    read.retain(|idx| {
-        let column = shape.columns()[*idx].name();
-        let of_key = key.as_ref().is_some_and(|key| key.columns.contains(column));
+    let is_read = |idx: usize| {
+        let column = shape.columns()[idx].name();
+        let of_key = met.iter().any(|key| key.columns.contains(column));
         let is_meant = |name: &String| match view {
             // A name that the view lacks is an error elsewhere.
-            Some(view) => view
-                .named_place(name)
-                .is_ok_and(|place| place == Some(*idx)),
+            Some(view) => view.named_place(name).is_ok_and(|place| place == Some(idx)),
             None => name.eq_ignore_ascii_case(column),
         };
         of_key || names_row || named.columns.iter().any(is_meant)
-    });
+    };
+    // A number is read as well where a generated column that reads it is.
+    let mut through = Vec::new();
+    for (idx, field) in shape.columns().iter().enumerate() {
+        if shape.generated_of(field).is_some() && is_read(idx) {
+            through.extend(numbers_read(shape, field)?);
+        }
+    }
+    read.retain(|idx| through.contains(idx) || is_read(*idx));
     Ok(read)
 }
 
@@ -175,7 +186,7 @@ impl Visitor for Named<'_> {
 #[cfg(test)]
 mod tests {
     use auspex_sql::Statement;
-    use auspex_storage::{Identity, IdentityKind, Key};
+    use auspex_storage::{Identity, IdentityKind};
     use datafusion::arrow::datatypes::{DataType, Field, Schema};
     use datafusion::sql::parser::Statement as SqlStatement;
 
@@ -191,6 +202,7 @@ mod tests {
             sequence: "id".to_owned(),
             start: 1,
             increment: 1,
+            origin: 1,
         };
         shape.set_identity(0, &identity);
         for column in ["id", "name"] {
@@ -222,6 +234,7 @@ mod tests {
         for text in [
             "INSERT INTO t (name) VALUES ('a') ON CONFLICT (id) DO NOTHING",
             "INSERT INTO t VALUES (DEFAULT, 'a'), (2, 'b') ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO t (name) SELECT 'a' ON CONFLICT DO NOTHING",
             "INSERT INTO t (name) VALUES ('a') ON CONFLICT (name) DO UPDATE SET id = Excluded.id",
             "INSERT INTO t (name) SELECT 'a' ON CONFLICT (name) DO UPDATE SET name = 'b' WHERE t.id < excluded.id",
             "INSERT INTO t (name) VALUES ('a') ON CONFLICT (name) DO UPDATE SET name = to_json(excluded)",
@@ -230,7 +243,7 @@ mod tests {
         }
         for text in [
             "INSERT INTO t (name) VALUES ('a')",
-            "INSERT INTO t (name) VALUES ('a') ON CONFLICT DO NOTHING",
+            "INSERT INTO t (name) VALUES ('a') ON CONFLICT (name) DO NOTHING",
             "INSERT INTO t VALUES (1, 'a') ON CONFLICT (id) DO UPDATE SET id = excluded.id",
             "INSERT INTO t SELECT 1, 'a' ON CONFLICT (id) DO UPDATE SET name = excluded.name",
             "INSERT INTO t (name) VALUES ('a') ON CONFLICT (name) DO UPDATE SET name = excluded.name",

@@ -1,12 +1,14 @@
 //! WITH queries that have the name of one around them: `WITH q AS (…) SELECT * FROM (WITH q AS (…) SELECT * FROM q) z, q`.
 //!
 //! In: a statement; out: the statement in which the inner ones, and what reads them, have names of their own: the planner
-//! takes the second of a name for an error. A query still sees the outer one in the definition of its namesake.
+//! takes the second of a name for an error. A query still sees the outer one in the definition of its namesake. In WITH
+//! RECURSIVE each side of a UNION has the queries of its WITH, which the planner does not see there.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Ident, Query, Statement, TableAlias, TableFactor, VisitMut, VisitorMut,
+    Ident, Query, SetExpr, SetOperator, Statement, TableAlias, TableFactor, VisitMut, VisitorMut,
+    visit_relations,
 };
 
 use crate::commands::folded;
@@ -60,6 +62,13 @@ impl VisitorMut for Renaming {
             names.is_recursive = with.recursive;
             for cte in &mut with.cte_tables {
                 let name = folded(&cte.alias.name);
+                match with.recursive {
+                    true if is_cut(&cte.query) && !reads(&cte.query, &name) => {
+                        *cte.query = bare(SetExpr::Query(cte.query.clone()));
+                    }
+                    true => hand_down(&mut cte.query),
+                    false => {}
+                }
                 let is_known = self.around.iter().any(|names| names.find(&name).is_some());
                 let renamed = is_known.then(|| {
                     self.n_renamed += 1;
@@ -115,6 +124,60 @@ impl VisitorMut for Renaming {
     }
 }
 
+/// Gives the sides of a UNION the queries of its WITH.
+fn hand_down(query: &mut Query) {
+    let SetExpr::SetOperation {
+        op: SetOperator::Union,
+        left,
+        right,
+        ..
+    } = query.body.as_mut()
+    else {
+        return;
+    };
+    let Some(with) = query.with.take() else {
+        return;
+    };
+    for side in [left, right] {
+        **side = SetExpr::Query(Box::new(Query {
+            with: Some(with.clone()),
+            ..bare(*side.clone())
+        }));
+    }
+}
+
+/// Whether a UNION is ordered or has a limit, which the planner drops in WITH RECURSIVE but for what stands in brackets.
+fn is_cut(query: &Query) -> bool {
+    let has_more =
+        query.order_by.is_some() || query.limit_clause.is_some() || query.fetch.is_some();
+    has_more && matches!(*query.body, SetExpr::SetOperation { .. })
+}
+
+/// Whether a query reads what has a name.
+fn reads(query: &Query, name: &str) -> bool {
+    let found = visit_relations(query, |relation| match relation.0.as_slice() {
+        [part] if part.as_ident().map(folded).as_deref() == Some(name) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
+}
+
+/// A query of nothing but a body.
+fn bare(body: SetExpr) -> Query {
+    Query {
+        with: None,
+        body: Box::new(body),
+        order_by: None,
+        limit_clause: None,
+        fetch: None,
+        locks: Vec::new(),
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: Vec::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +197,28 @@ mod tests {
             ),
             "WITH q AS (SELECT 1) SELECT * FROM (WITH \"q 1\" AS (SELECT 2 FROM q) SELECT * FROM \"q 1\" AS q) AS z, q"
         );
+    }
+
+    #[test]
+    fn both_sides_of_a_recursive_union_have_them() {
+        assert_eq!(
+            spelt(
+                "WITH RECURSIVE w AS (WITH q AS (SELECT 1) SELECT * FROM q UNION ALL SELECT 2 FROM w) SELECT * FROM w"
+            ),
+            "WITH RECURSIVE w AS ((WITH q AS (SELECT 1) SELECT * FROM q) UNION ALL \
+             (WITH q AS (SELECT 1) SELECT 2 FROM w)) SELECT * FROM w"
+        );
+    }
+
+    #[test]
+    fn what_is_cut_stands_in_brackets_unless_it_reads_itself() {
+        assert_eq!(
+            spelt("WITH RECURSIVE w AS (SELECT 1 UNION ALL SELECT 2 LIMIT 1) SELECT * FROM w"),
+            "WITH RECURSIVE w AS ((SELECT 1 UNION ALL SELECT 2 LIMIT 1)) SELECT * FROM w"
+        );
+        let text =
+            "WITH RECURSIVE w AS (SELECT 1 UNION ALL SELECT 2 FROM w LIMIT 1) SELECT * FROM w";
+        assert_eq!(spelt(text), text);
     }
 
     #[test]

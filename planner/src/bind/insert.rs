@@ -26,6 +26,7 @@ use super::column_rules::{
 use super::domains::note_domains;
 use super::enum_names::settle_values;
 use super::nullable_values::nullable_values;
+use super::numbered_values::Numbers;
 use super::own_casts::{is_cast_somewhere, is_cast_to_other, is_untyped};
 use super::plain_rows::plain_rows;
 use super::returning::{ReturnedTable, Returning, bind_returning};
@@ -124,7 +125,7 @@ async fn bind_once(
     let rows = LogicalPlanBuilder::from(query.plan)
         .project(filled)?
         .build()?;
-    let plan = as_table_rows(&state, &shape, rows, 0)?;
+    let plan = as_table_rows(&state, &shape, rows, 0, Numbers::Later)?;
     note_domains(session, &shape);
     let mut checks = row_checks(&state, (&table.schema, &table.name), &shape)?;
     if let Some(view) = &view {

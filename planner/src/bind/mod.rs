@@ -26,9 +26,11 @@ mod derived_names;
 mod distinct_keys;
 mod domains;
 mod enum_names;
+mod evaluated;
 mod excluded_numbers;
 mod excluded_rows;
 mod file_functions;
+mod filled_columns;
 mod findings;
 mod folder_names;
 mod frame_keys;
@@ -49,12 +51,14 @@ mod letter_case;
 mod literals_beside;
 mod merge;
 mod merged_columns;
+mod missing_orders;
 mod mixed_types;
 mod model_plans;
 mod model_scope;
 mod names;
 mod nullable_values;
 mod number_kinds;
+mod numbered_values;
 mod one_relation;
 mod ordered_names;
 mod ordered_positions;
@@ -64,6 +68,7 @@ mod outer_relations;
 mod output_column;
 mod output_names;
 mod own_casts;
+mod own_names;
 mod plain_cells;
 mod plain_literals;
 mod plain_rows;
@@ -74,6 +79,7 @@ mod record_calls;
 mod recursive_types;
 mod refused_casts;
 mod relation_columns;
+mod renumbered;
 mod repeat_version;
 mod resume;
 mod returned;
@@ -108,6 +114,7 @@ mod waiting_values;
 mod whole_rows;
 mod wildcards;
 mod written_names;
+mod written_relations;
 mod written_rows;
 mod wrong_relations;
 
@@ -151,10 +158,12 @@ use model_scope::ModelScope;
 pub(crate) use model_scope::{BoundModel, string_literal};
 use names::OutputNames;
 pub use names::column_name_of;
+pub(crate) use numbered_values::{Numbers, values_of_numbers};
 pub use origins::ORIGIN_KEY;
 pub(crate) use origins::{Origin, origins};
 pub(crate) use output_column::output_function;
 pub(crate) use output_names::check_output_names;
+pub(crate) use own_names::without_own_name;
 pub(crate) use plain_literals::plain_value;
 pub(crate) use plan_limits::too_complex;
 pub(crate) use predict_udf::{PredictShape, PredictUdf};
@@ -170,6 +179,7 @@ pub(crate) use unread_queries::{WithParameters, with_parameters};
 pub(crate) use upsert_through_view::refuse_hidden;
 pub(crate) use values::json_options;
 pub(crate) use view_target::ViewTarget;
+pub(crate) use written_relations::as_written;
 
 /// A query that is ready to run.
 pub(crate) struct BoundQuery {
@@ -320,7 +330,8 @@ async fn planned(
         let mut typed = statement.clone();
         mark_types(&mut typed);
         let typed = SqlStatement::Statement(Box::new(typed));
-        match findings.scope(planner.statement_to_plan(typed)).await {
+        let planning = Box::pin(missing_orders::planned(statement, typed, planner));
+        match findings.scope(planning).await {
             Ok(plan) => break plan,
             // Each turn spells one more name right, so that the turns end.
             Err(error) if letter_case::adopt(statement, &error) => {}

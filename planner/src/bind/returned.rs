@@ -1,10 +1,11 @@
 //! The rows that a statement returns: what its `RETURNING` makes of the rows on their way to the table.
 //!
 //! In: streams of rows, or of changes; out: the same streams, and what is returned of them, in their order. Expressions are
-//! evaluated on each batch, queries when a stream ends; a failure of theirs fails the statement, whose rows are not committed
-//! yet. What they gave is accounted in the statement's memory.
+//! evaluated on each batch, queries once, when all streams have ended; a failure of theirs fails the statement, whose rows are
+//! not committed yet. What they gave is accounted in the statement's memory.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use auspex_storage::{CHANGE_COLUMNS, RowAction};
@@ -50,7 +51,7 @@ pub(crate) struct Returned {
 pub(super) enum Made {
     /// Each batch is given to these.
     Of(Arc<[Arc<dyn PhysicalExpr>]>),
-    /// All rows of a stream are given to a query.
+    /// All rows are given to a query.
     By(Arc<RowsQuery>),
 }
 
@@ -87,46 +88,50 @@ impl Returned {
         returned.transpose()
     }
 
-    /// The same stream of rows of the table; what is returned of them is kept.
+    /// The same streams of rows of the table; what is returned of them is kept.
     pub(crate) fn of_rows(
         &self,
-        place: usize,
-        stream: SendableRecordBatchStream,
-    ) -> SendableRecordBatchStream {
-        let (schema, kept) = (stream.schema(), self.clone());
-        let rows = stream.map(move |batch| {
-            let batch = batch?;
-            kept.keep(place, batch.columns().to_vec(), batch.num_rows())?;
-            Ok(batch)
+        streams: Vec<SendableRecordBatchStream>,
+    ) -> Vec<SendableRecordBatchStream> {
+        let n_open = Arc::new(AtomicUsize::new(streams.len()));
+        let kept = streams.into_iter().enumerate().map(|(place, stream)| {
+            let (schema, kept) = (stream.schema(), self.clone());
+            let rows = stream.map(move |batch| {
+                let batch = batch?;
+                kept.keep(place, batch.columns().to_vec(), batch.num_rows())?;
+                Ok(batch)
+            });
+            let rows = Box::pin(RecordBatchStreamAdapter::new(schema, rows));
+            self.asked_behind(rows, Arc::clone(&n_open))
         });
-        self.asked_behind(place, Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+        kept.collect()
     }
 
-    /// The same stream, at the end of which a query is given the rows that were kept of it.
+    /// The same stream. A query is given all rows that were kept at the end of the last of the streams, of which so many have
+    /// not ended.
     fn asked_behind(
         &self,
-        place: usize,
         stream: SendableRecordBatchStream,
+        n_open: Arc<AtomicUsize>,
     ) -> SendableRecordBatchStream {
         let Made::By(query) = &self.made else {
             return stream;
         };
         let (schema, kept, query) = (stream.schema(), self.clone(), Arc::clone(query));
-        let asked = async move { kept.ask(place, &query).await.err().map(Err) };
+        let asked = async move {
+            let is_last = n_open.fetch_sub(1, Ordering::AcqRel) == 1;
+            match is_last {
+                true => kept.ask(&query).await.err().map(Err),
+                false => None,
+            }
+        };
         let failure = futures::stream::once(asked).filter_map(futures::future::ready);
         Box::pin(RecordBatchStreamAdapter::new(schema, stream.chain(failure)))
     }
 
-    /// Puts what a query makes of the rows of a stream in their place.
-    async fn ask(&self, place: usize, query: &RowsQuery) -> DfResult<()> {
-        let mut rows = Vec::new();
-        lock(&self.batches).retain(|(of, batch)| {
-            let is_asked = *of == place;
-            if is_asked {
-                rows.push(batch.clone());
-            }
-            !is_asked
-        });
+    /// Puts what a query makes of the rows that were kept in their place.
+    async fn ask(&self, query: &RowsQuery) -> DfResult<()> {
+        let rows = self.taken();
         if rows.is_empty() {
             return Ok(());
         }
@@ -134,10 +139,17 @@ impl Returned {
         for returned in query.ask(rows).await? {
             let columns = returned.columns()[..self.schema.fields().len()].to_vec();
             let returned = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
-            self.give(place, returned)?;
+            self.give(0, returned)?;
         }
         self.memory.shrink(n_bytes);
         Ok(())
+    }
+
+    /// Takes what was kept, in the order of the streams.
+    fn taken(&self) -> Vec<RecordBatch> {
+        let mut batches = std::mem::take(&mut *lock(&self.batches));
+        batches.sort_by_key(|(place, _)| *place);
+        batches.into_iter().map(|(_, batch)| batch).collect()
     }
 
     /// The same stream of changes, without what it has for this alone; what is returned of the rows that they concern is
@@ -161,7 +173,7 @@ impl Returned {
             Ok(batch.project(&own)?)
         });
         let changes = RecordBatchStreamAdapter::new(Arc::new(schema), changes);
-        Ok(self.asked_behind(0, Box::pin(changes)))
+        Ok(self.asked_behind(Box::pin(changes), Arc::new(AtomicUsize::new(1))))
     }
 
     /// The rows that changes are about: as they will be, or as they were if they go.
@@ -225,11 +237,8 @@ impl Returned {
 
     /// What was kept, as the rows of the statement.
     pub(crate) fn stream(&self) -> Result<SendableRecordBatchStream> {
-        let mut batches = std::mem::take(&mut *lock(&self.batches));
-        batches.sort_by_key(|(place, _)| *place);
-        let batches = batches.into_iter().map(|(_, batch)| batch).collect();
         let schema = Arc::clone(&self.schema);
-        let rows = MemoryStream::try_new(batches, schema, None)?;
+        let rows = MemoryStream::try_new(self.taken(), schema, None)?;
         // Moved, so that it is given back when the client has the rows.
         let memory = self.memory.new_empty();
         memory.grow(self.memory.free());
@@ -258,9 +267,19 @@ fn concerned(
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::array::Int64Array;
+    use datafusion::arrow::compute::concat_batches;
     use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::common::DFSchema;
+    use datafusion::datasource::empty::EmptyTable;
+    use datafusion::datasource::provider_as_source;
     use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool};
+    use datafusion::functions_aggregate::count::count_all_window;
+    use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col};
     use datafusion::physical_expr::expressions::Column;
+    use datafusion::prelude::SessionContext;
+    use futures::TryStreamExt as _;
+
+    use crate::bind::returned_queries::{in_order, over_rows};
 
     use super::*;
 
@@ -291,5 +310,67 @@ mod tests {
         assert!(pool.reserved() >= 800);
         drop(rows);
         assert_eq!(pool.reserved(), 0);
+    }
+
+    /// What tells of each row of a table `t` how many rows there are.
+    fn counting(columns: &Arc<Schema>) -> RowsQuery {
+        let source = provider_as_source(Arc::new(EmptyTable::new(Arc::clone(columns))));
+        let table = LogicalPlanBuilder::scan("t", source, None);
+        let selected = table.and_then(|table| table.project(vec![col("t.a")]));
+        let LogicalPlan::Projection(selected) =
+            selected.and_then(LogicalPlanBuilder::build).unwrap()
+        else {
+            unreachable!("the plan is a projection");
+        };
+        let input = DFSchema::try_from_qualified_schema("t", columns).unwrap();
+        let rows = over_rows(&selected, &input, ("t", None)).unwrap();
+        let mut items: Vec<Expr> = rows
+            .schema()
+            .columns()
+            .into_iter()
+            .map(Expr::Column)
+            .collect();
+        items.insert(1, col("n"));
+        let counted = vec![count_all_window().alias("n")];
+        let counted = LogicalPlanBuilder::from(rows).window(counted);
+        let plan = counted.and_then(|rows| rows.project(items)?.build());
+        RowsQuery {
+            plan: in_order(plan.unwrap()).unwrap(),
+            state: SessionContext::new().state(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_query_is_asked_once_for_the_rows_of_all_streams() {
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(1_000_000));
+        let a = Field::new("a", DataType::Int64, true);
+        let n = Field::new("n", DataType::Int64, false);
+        let columns = Arc::new(Schema::new(vec![a.clone()]));
+        let returned = Returned {
+            made: Made::By(Arc::new(counting(&columns))),
+            schema: Arc::new(Schema::new(vec![a, n])),
+            columns: Arc::clone(&columns),
+            n_more: 0,
+            batches: Arc::default(),
+            memory: Arc::new(MemoryConsumer::new("RETURNING").register(&pool)),
+            check: None,
+        };
+        let stream = |numbers: std::ops::Range<i64>| -> SendableRecordBatchStream {
+            let values: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers));
+            let rows = RecordBatch::try_new(Arc::clone(&columns), vec![values]).unwrap();
+            Box::pin(MemoryStream::try_new(vec![rows], Arc::clone(&columns), None).unwrap())
+        };
+        let mut streams = returned.of_rows(vec![stream(0..2), stream(2..5)]);
+        // Whichever ends first.
+        while let Some(stream) = streams.pop() {
+            let _: Vec<RecordBatch> = stream.try_collect().await.unwrap();
+        }
+        let rows = returned.stream().unwrap();
+        let rows: Vec<RecordBatch> = rows.try_collect().await.unwrap();
+        let rows = concat_batches(&returned.schema, &rows).unwrap();
+        let numbers = rows.column(0).as_primitive::<Int64Type>();
+        assert_eq!(numbers.values(), &[0, 1, 2, 3, 4]);
+        let counts = rows.column(1).as_primitive::<Int64Type>();
+        assert_eq!(counts.values(), &[5, 5, 5, 5, 5]);
     }
 }

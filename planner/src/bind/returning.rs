@@ -17,14 +17,13 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::Result as DfResult;
 use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::MemoryPool;
-use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, Projection};
-use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::sql::sqlparser::ast::{self, Ident, SelectItem, SetExpr};
 
 use super::change::table_factor;
 use super::declared_types::{declared_columns, marked_schema};
+use super::evaluated::evaluated;
 use super::returned::Made;
 use super::returned_queries::{RowsQuery, have_queries, in_order, named_columns, over_rows};
 use super::returning_relations::{Others, column_of};
@@ -427,21 +426,7 @@ impl Returning {
         expr: Expr,
         input: &DFSchemaRef,
     ) -> DfResult<Arc<dyn PhysicalExpr>> {
-        let options = self.state.config_options();
-        // `now()` has a value only once it is simplified.
-        let context = SimplifyContext::builder()
-            .with_schema(Arc::clone(input))
-            .with_config_options(Arc::clone(options))
-            .with_query_execution_start_time(Some(session.now()))
-            .build();
-        let simplifier = ExprSimplifier::new(context);
         let expr = with_statement_time(expr, session.clock.started())?.data;
-        let mut expr = simplifier.coerce(expr, input)?;
-        for rule in self.state.analyzer().function_rewrites() {
-            let rewrite = |expr| rule.rewrite(expr, input, options);
-            expr = expr.transform_up(rewrite)?.data;
-        }
-        let expr = simplifier.simplify(expr)?;
-        self.state.create_physical_expr(expr, input)
+        evaluated(&self.state, expr, input, Some(session.now()))
     }
 }

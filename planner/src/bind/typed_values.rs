@@ -30,8 +30,13 @@ pub(crate) fn typed_values(
         return None;
     }
     let mut statement = parsed.sql()?.clone();
+    let is_numeric = |field: &FieldRef| matches!(field.data_type(), DataType::Decimal128(..));
     let mut typer = Typer {
         types,
+        uses: match types.iter().flatten().any(is_numeric) {
+            true => Uses::of(&statement),
+            false => Uses::default(),
+        },
         changed: false,
     };
     let _ = VisitMut::visit(&mut statement, &mut typer);
@@ -43,6 +48,8 @@ pub(crate) fn typed_values(
 
 struct Typer<'a> {
     types: &'a [Option<FieldRef>],
+    /// Those of a statement that has numerics.
+    uses: Uses,
     changed: bool,
 }
 
@@ -50,6 +57,21 @@ impl Typer<'_> {
     /// The type that the client declared for an expression that is a parameter.
     fn declared(&self, expr: &Expr) -> Option<&FieldRef> {
         self.types.get(place(expr)?)?.as_ref()
+    }
+
+    /// Takes the cast off a numeric that fills a column and does nothing else: it takes the digits of that column. One that stands
+    /// elsewhere, too, has the same value in all places.
+    fn bare_numeric(&self, expr: &mut Expr) {
+        if let Expr::Cast {
+            expr: inner,
+            data_type: ast::DataType::Numeric(_),
+            ..
+        } = expr
+            && is_declared(inner)
+            && place(inner).is_some_and(|place| self.uses.is_single(place))
+        {
+            *expr = inner.as_ref().clone();
+        }
     }
 }
 
@@ -65,16 +87,19 @@ fn place(expr: &Expr) -> Option<usize> {
     number.checked_sub(1)
 }
 
-/// The parameters that do nothing but fill columns, whose types they have: their numerics are rounded, as by any assignment.
-pub(crate) fn stored_parameters(parsed: &ParsedStatement) -> BTreeSet<usize> {
-    let mut uses = Uses::default();
-    if let Some(statement) = parsed.sql() {
-        // The visitor never breaks off.
-        let _ = Visit::visit(statement, &mut uses);
-    }
-    let stored = uses.0.into_iter();
-    let stored = stored.filter(|(_, (n_uses, n_stored))| n_uses == n_stored);
-    stored.map(|(place, _)| place).collect()
+/// The parameters that do nothing but fill columns, whose types they have: their numerics are rounded, as by any assignment. A declared
+/// one that fills several has a type of its own.
+pub(crate) fn stored_parameters(
+    parsed: &ParsedStatement,
+    types: &[Option<FieldRef>],
+) -> BTreeSet<usize> {
+    let uses = parsed.sql().map(Uses::of).unwrap_or_default();
+    let is_declared = |place: usize| types.get(place).is_some_and(Option::is_some);
+    let stored = uses.0.iter();
+    let stored = stored.filter(|(place, (n_uses, n_stored))| {
+        n_uses == n_stored && (uses.is_single(**place) || !is_declared(**place))
+    });
+    stored.map(|(place, _)| *place).collect()
 }
 
 /// How often each parameter stands in a statement, and how often it alone is what a column takes.
@@ -82,6 +107,18 @@ pub(crate) fn stored_parameters(parsed: &ParsedStatement) -> BTreeSet<usize> {
 struct Uses(BTreeMap<usize, (usize, usize)>);
 
 impl Uses {
+    fn of(statement: &ast::Statement) -> Uses {
+        let mut uses = Uses::default();
+        // The visitor never breaks off.
+        let _ = Visit::visit(statement, &mut uses);
+        uses
+    }
+
+    /// Whether a parameter stands in one place alone.
+    fn is_single(&self, place: usize) -> bool {
+        matches!(self.0.get(&place), Some((1, _)))
+    }
+
     fn note_stored(&mut self, value: &Expr) {
         if let Some(place) = place(value) {
             self.0.entry(place).or_default().1 += 1;
@@ -168,12 +205,12 @@ impl VisitorMut for Typer<'_> {
                 let body = insert.source.as_mut().map(|query| query.body.as_mut());
                 if let Some(SetExpr::Values(values)) = body {
                     let cells = values.rows.iter_mut().flat_map(|row| &mut row.content);
-                    cells.for_each(bare_numeric);
+                    cells.for_each(|cell| self.bare_numeric(cell));
                 }
             }
             ast::Statement::Update(update) => {
                 let values = update.assignments.iter_mut().map(|set| &mut set.value);
-                values.for_each(bare_numeric);
+                values.for_each(|value| self.bare_numeric(value));
             }
             _ => {}
         }
@@ -224,18 +261,6 @@ fn bare_array(expr: &mut Expr) {
         && is_declared(parameter)
     {
         *inner = parameter.clone();
-    }
-}
-
-fn bare_numeric(expr: &mut Expr) {
-    if let Expr::Cast {
-        expr: inner,
-        data_type: ast::DataType::Numeric(_),
-        ..
-    } = expr
-        && is_declared(inner)
-    {
-        *expr = inner.as_ref().clone();
     }
 }
 
@@ -373,16 +398,23 @@ mod tests {
         assert_eq!(typed(text, numeric(18)), exact);
         let insert = "INSERT INTO t VALUES ($1)";
         assert_eq!(typed(insert, numeric(18)), insert);
+        let twice = "UPDATE t SET a = CAST($1 AS NUMERIC) WHERE b < CAST($1 AS NUMERIC)";
+        let update = "UPDATE t SET a = $1 WHERE b < $1";
+        assert_eq!(typed(update, numeric(10)), twice);
     }
 
     #[test]
     fn what_does_nothing_but_fill_columns_is_stored() {
-        let stored = |text: &str| Vec::from_iter(stored_parameters(&parsed(text)));
+        let numeric = Field::new("value", DataType::Decimal128(38, 10), true);
+        let declared = [None, None, None, Some(Arc::new(numeric))];
+        let stored = |text: &str| Vec::from_iter(stored_parameters(&parsed(text), &declared));
         assert_eq!(
             stored("INSERT INTO t VALUES ($1, $2), ($3, $2 + 1)"),
             [0, 2]
         );
         assert_eq!(stored("UPDATE t SET a = $1, b = $2 WHERE c = $2"), [0]);
+        assert_eq!(stored("INSERT INTO t VALUES ($1, $1, $4, $3)"), [0, 2, 3]);
+        assert_eq!(stored("INSERT INTO t VALUES ($1, $4, $4)"), [0]);
         assert_eq!(stored("SELECT $1"), Vec::<usize>::new());
     }
 }

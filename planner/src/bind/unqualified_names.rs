@@ -50,7 +50,7 @@ impl<F: FnMut(&Ident) -> Option<[Ident; 2]>> VisitorMut for Qualified<F> {
 }
 
 /// Makes one name of the parts of one before a subscript, as of `t.a` in `t.a[1]`: each of them is read as a name of its own.
-fn join_names(expr: &mut Expr) {
+pub(super) fn join_names(expr: &mut Expr) {
     let Expr::CompoundFieldAccess { root, access_chain } = expr else {
         return;
     };

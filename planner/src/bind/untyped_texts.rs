@@ -1,5 +1,5 @@
-//! Only literals and parameters without a type are read as values of the type beside them: `ARRAY[day, name]` and
-//! `greatest(day, name)` of a date and a text fail, as in PostgreSQL.
+//! Only literals and parameters without a type are read as values of the type beside them: `ARRAY[day, name]`,
+//! `greatest(day, name)` and `nullif(day, name)` of a date and a text fail, as in PostgreSQL.
 //!
 //! In: a plan in which literals are read; out: nothing, or the error. The functions know types alone, of which a literal has that
 //! of a text (`functions/json/kept.rs`).
@@ -13,14 +13,18 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan};
 
 use crate::error::Error;
-use crate::functions::{reads_texts, type_of};
+use crate::functions::{no_operator, reads_texts, type_of};
 
 /// The functions, and what messages call them.
-const CHECKED: [(&str, &str); 3] = [
+const CHECKED: [(&str, &str); 4] = [
     ("make_array", "ARRAY"),
     ("greatest", "GREATEST"),
     ("least", "LEAST"),
+    NULLIF,
 ];
+
+/// The one that compares two values, of which messages tell the operator.
+const NULLIF: (&str, &str) = ("nullif", "NULLIF");
 
 /// Fails where a function would read texts that have a type.
 pub(super) fn refuse(plan: &LogicalPlan) -> Result<()> {
@@ -61,6 +65,11 @@ fn check(call: &ScalarFunction, shown: &str, seen: &DFSchema) -> Result<()> {
     let typed = call.args.iter().zip(&fields);
     let typed = typed.filter(|(arg, field)| !is_without_type(arg) && !field.data_type().is_null());
     let mut names: Vec<String> = typed.map(|(_, field)| type_of(field)).collect();
+    if shown == NULLIF.1
+        && let [left, right] = names.as_slice()
+    {
+        return Err(no_operator(left, "=", right));
+    }
     names.dedup();
     names.truncate(2);
     let message = format!("{shown} types {} cannot be matched", names.join(" and "));

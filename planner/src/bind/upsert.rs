@@ -254,7 +254,7 @@ fn merge_of(
     Ok(merge)
 }
 
-/// The columns that the statement fills, in the order of its source.
+/// The columns that the statement fills, in the order of its source: a query has them named.
 pub(super) fn places(
     insert: &ast::Insert,
     shape: &TableShape,

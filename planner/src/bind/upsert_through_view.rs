@@ -26,7 +26,7 @@ use super::plain_rows::plain_rows;
 use super::upsert::{self, EXCLUDED, GIVEN, PLACE, ReadRows};
 use super::view_columns::ViewColumns;
 use super::view_target::ViewTarget;
-use super::{GivenTables, bind_sql_with, excluded_numbers, merge};
+use super::{GivenTables, bind_sql_with, excluded_numbers, filled_columns, merge};
 use crate::catalog::named_columns;
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -39,6 +39,7 @@ pub(super) async fn parts(
     factor: TableFactor,
     given: &mut GivenTables,
 ) -> Result<Parts> {
+    let insert = &*filled_columns::named(session, insert, target).await?;
     let read = read_rows(session, insert, (target, view), given)?;
     let numbers = excluded_numbers::numbers(session, insert, target)?;
     let mut merge = upsert::as_merge(insert, target, &factor, read, &numbers)?;

@@ -172,7 +172,14 @@ fn with_labels(
     wanted: &DFSchemaRef,
     types: &[Option<EnumType>],
 ) -> Result<LogicalPlan> {
-    let given: Vec<Column> = places.schema().columns();
+    // The number of a grouping set is gone once `grouping` is told of it; nothing else asks for it.
+    let shown = |columns: Vec<Column>| -> Vec<Column> {
+        let columns = columns.into_iter();
+        columns
+            .filter(|column| column.name != Aggregate::INTERNAL_GROUPING_ID)
+            .collect()
+    };
+    let given = shown(places.schema().columns());
     let first = given.len() - types.len();
     let column = |(idx, (given, wanted)): (usize, (Column, Column))| {
         let known = idx
@@ -185,7 +192,7 @@ fn with_labels(
         };
         value.alias_qualified(wanted.relation, wanted.name)
     };
-    let pairs = given.into_iter().zip(wanted.columns());
+    let pairs = given.into_iter().zip(shown(wanted.columns()));
     let columns = pairs.enumerate().map(column).collect();
     let projection = Projection::try_new(columns, Arc::new(places))?;
     Ok(LogicalPlan::Projection(projection))

@@ -95,12 +95,16 @@ impl ViewColumns {
 }
 
 /// How many columns the source of an INSERT fills; `None`: it does not say.
-fn n_filled(insert: &ast::Insert) -> Option<usize> {
-    let Some(source) = &insert.source else {
+pub(super) fn n_filled(insert: &ast::Insert) -> Option<usize> {
+    match &insert.source {
+        Some(source) => n_columns(&source.body),
         // DEFAULT VALUES.
-        return Some(0);
-    };
-    match source.body.as_ref() {
+        None => Some(0),
+    }
+}
+
+fn n_columns(rows: &SetExpr) -> Option<usize> {
+    match rows {
         SetExpr::Values(values) => values.rows.first().map(|row| row.content.len()),
         SetExpr::Select(select) => {
             let is_plain = |item: &SelectItem| {
@@ -112,6 +116,8 @@ fn n_filled(insert: &ast::Insert) -> Option<usize> {
             let items = &select.projection;
             items.iter().all(is_plain).then_some(items.len())
         }
+        SetExpr::SetOperation { left, .. } => n_columns(left),
+        SetExpr::Query(query) => n_columns(&query.body),
         _ => None,
     }
 }

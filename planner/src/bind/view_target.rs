@@ -21,6 +21,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, SelectItem, TableObject};
 
+use super::evaluated::evaluated;
 use super::hidden_columns::{hidden, hidden_by_item};
 use super::simple_view::{NOT_ONE_RELATION, Reason, SimpleQuery, WrittenColumn};
 use super::view_columns::ViewColumns;
@@ -347,10 +348,10 @@ impl ViewTarget {
         shape: &TableShape,
     ) -> Result<Arc<RowChecks>> {
         let conditions = self.conditions(session, shape).await?;
-        let schema = DFSchema::try_from(shape.schema())?;
+        let schema = Arc::new(DFSchema::try_from(shape.schema())?);
         let mut checks = checks.as_ref().clone();
         for (view, condition) in conditions {
-            let condition = state.create_physical_expr(condition, &schema)?;
+            let condition = evaluated(state, condition, &schema, Some(session.now()))?;
             checks.views.push((view, condition));
         }
         Ok(Arc::new(checks))

@@ -6,12 +6,13 @@
 use std::ops::ControlFlow;
 
 use auspex_sql::PRIVATE;
+use auspex_storage::quoted_name;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Query, Select, SelectItem, Statement, TableFactor, Visit, VisitMut, Visitor,
-    VisitorMut,
+    Expr, Ident, JoinOperator, Query, Select, SelectItem, Statement, TableFactor, TableWithJoins,
+    Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use super::column_rules::parse_expr;
@@ -19,7 +20,6 @@ use super::hidden_columns::is_added;
 use super::relation_columns::{RelationColumns, is_called, relations};
 use crate::commands::{folded, name_parts};
 use crate::functions::{TYPED_ROW, WHOLE_ROW, all_are, elements_column};
-use crate::quoted_names::quoted_name;
 use crate::session::Session;
 
 /// Puts rows in the place of the name that `error` did not find as a column; false if it is no relation's.
@@ -77,7 +77,7 @@ enum Found {
     Relation {
         relation: Box<TableFactor>,
         /// Whether a join may fill it up with NULLs.
-        is_joined: bool,
+        may_be_missing: bool,
     },
     /// Relations of other names, which may have such a column.
     Others(Vec<TableFactor>),
@@ -115,16 +115,41 @@ impl Visitor for Finder<'_> {
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
-        let is_joined = select.from.iter().any(|table| !table.joins.is_empty());
-        let relation = relations(&select.from).find(|relation| is_called(relation, &self.name));
+        let mut tables = select.from.iter().flat_map(relations_of);
+        let relation = tables.find(|(relation, _)| is_called(relation, &self.name));
         self.found.push(match relation {
-            Some(relation) => Found::Relation {
+            Some((relation, may_be_missing)) => Found::Relation {
                 relation: Box::new(relation.clone()),
-                is_joined,
+                may_be_missing,
             },
             None => Found::Others(relations(&select.from).cloned().collect()),
         });
         ControlFlow::Continue(())
+    }
+}
+
+/// The relations of a part of FROM, and of each whether a join may fill it up with NULLs.
+fn relations_of(table: &TableWithJoins) -> impl Iterator<Item = (&TableFactor, bool)> {
+    let n_joins = table.joins.len();
+    let all = relations(std::slice::from_ref(table));
+    all.zip(0..=n_joins).map(move |(relation, place)| {
+        let own = place.checked_sub(1).map(|own| &table.joins[own]);
+        let is_filled = own.is_some_and(|join| fills(&join.join_operator).1);
+        let mut later = table.joins[place..].iter();
+        let may_be_missing = is_filled || later.any(|join| fills(&join.join_operator).0);
+        (relation, may_be_missing)
+    })
+}
+
+/// Whether a join fills up rows of its left side with NULLs, and whether rows of its right side.
+fn fills(operator: &JoinOperator) -> (bool, bool) {
+    match operator {
+        JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_) => {
+            (false, false)
+        }
+        JoinOperator::Left(_) | JoinOperator::LeftOuter(_) => (false, true),
+        JoinOperator::Right(_) | JoinOperator::RightOuter(_) => (true, false),
+        _ => (true, true),
     }
 }
 
@@ -133,9 +158,9 @@ impl Finder<'_> {
         match found {
             Found::Relation {
                 relation,
-                is_joined,
+                may_be_missing,
             } => {
-                let row = self.row(relation, *is_joined, state).await;
+                let row = self.row(relation, *may_be_missing, state).await;
                 row.map_or(Meaning::Outer, |row| Meaning::Row(Box::new(row)))
             }
             Found::Others(relations) => {
@@ -170,7 +195,7 @@ impl Finder<'_> {
     async fn row(
         &self,
         relation: &TableFactor,
-        is_joined: bool,
+        may_be_missing: bool,
         state: &SessionState,
     ) -> Option<RelationRow> {
         let quoted = |name: &str| Ident::with_quote('"', name).to_string();
@@ -193,7 +218,7 @@ impl Finder<'_> {
         let pairs: Vec<String> = own().map(pair).collect();
         let row = format!("{WHOLE_ROW}({})", pairs.join(", "));
         // The side of an outer join that found nothing has no row; where one has columns that are added, these are not NULL.
-        let text = match is_joined {
+        let text = match may_be_missing {
             true => {
                 let nulls = columns
                     .iter()

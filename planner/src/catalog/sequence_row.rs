@@ -11,6 +11,7 @@ use datafusion::catalog::{MemTable, TableProvider};
 
 use super::facts::CatalogFacts;
 use crate::error::{Error, Result};
+use crate::functions::type_name;
 use crate::named::Named;
 use crate::sequences::{identity_of, sequence_name};
 use crate::session::Session;
@@ -85,7 +86,7 @@ pub(super) async fn of_identity(
     let taken = tables.taken_identities(&table.id, &identity.sequence);
     match taken.await? {
         taken if taken > 0 => row(identity.number(taken)?, true),
-        _ => row(identity.start, false),
+        _ => row(identity.origin, false),
     }
 }
 
@@ -213,21 +214,17 @@ fn of_column(
     identity: &Identity,
     last: Option<i64>,
 ) -> Result<SequenceFacts> {
-    let (data_type, least, greatest) = match field.data_type() {
-        DataType::Int16 => ("smallint", i64::from(i16::MIN), i64::from(i16::MAX)),
-        DataType::Int32 => ("integer", i64::from(i32::MIN), i64::from(i32::MAX)),
-        DataType::Int64 => ("bigint", i64::MIN, i64::MAX),
-        other => return Err(Error::unsupported(format!("an identity column of {other}"))),
-    };
-    let (min, max) = match identity.increment > 0 {
-        true => (1, greatest),
-        false => (least, -1),
+    let data_type = field.data_type();
+    let Some((min, max)) = identity.bounds(data_type) else {
+        return Err(Error::unsupported(format!(
+            "an identity column of {data_type}"
+        )));
     };
     Ok(SequenceFacts {
         schema: table.schema.clone(),
         name: sequence_name(&table.name, field.name()),
         owner: table.owner.clone(),
-        data_type: data_type.to_owned(),
+        data_type: type_name(data_type),
         start: identity.start,
         min,
         max,

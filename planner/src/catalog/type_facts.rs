@@ -6,6 +6,7 @@ use auspex_storage::{CatalogEntry, Definition};
 
 use super::facts::CatalogFacts;
 use crate::error::Result;
+use crate::temporary::SCHEMA as TEMPORARY;
 
 /// A type by its names and numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +44,33 @@ impl CatalogFacts {
         let state = self.session()?.seen_catalog();
         let entry = state.get(schema, name);
         Ok(entry.and_then(|entry| TypeFacts::of_entry(entry)))
+    }
+
+    /// All types.
+    pub fn made_types(&self) -> Result<Vec<TypeFacts>> {
+        let state = self.session()?.seen_catalog();
+        let types = state.all().filter_map(|entry| TypeFacts::of_entry(entry));
+        Ok(types.collect())
+    }
+
+    /// The names of a schema, of whatever it holds, that have one underscore or more before a stem and fewer bytes than a limit.
+    pub fn underscored(&self, schema: &str, stem: &str, n_bytes: usize) -> Result<Vec<String>> {
+        let session = self.session()?;
+        let state = session.seen_catalog();
+        let schema = session.known_schema(schema);
+        let temporary = match schema == TEMPORARY {
+            true => session.temporary_entries(),
+            false => Vec::new(),
+        };
+        let entries = state.entries_with_prefix(schema, "_");
+        let names = entries.chain(&temporary).map(|entry| &entry.name);
+        // Names may be of any length: the last look, at the bytes of one, is for few.
+        let named = names.filter(|name| name.len() < n_bytes && name.ends_with(stem));
+        let named = named.filter(|name| name.trim_start_matches('_') == stem);
+        Ok(named
+            .filter(|name| name.as_str() != stem)
+            .cloned()
+            .collect())
     }
 
     /// The type of a number, or that whose arrays have it.

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use auspex_sql::written;
-use auspex_storage::{CatalogEntry, CatalogState, ViewDefinition, ViewObject};
+use auspex_storage::{CatalogEntry, CatalogState, ViewDefinition, ViewObject, quoted_name};
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, DataType, Expr, GroupByExpr, Ident, ObjectName, Query, SelectItem, SetExpr,
     TableAlias, TableFactor, VisitMut, VisitorMut,
@@ -16,7 +16,6 @@ use datafusion::sql::sqlparser::ast::{
 use super::facts::{CatalogFacts, entry_of};
 use crate::commands::{folded, name_parts};
 use crate::error::Result;
-use crate::quoted_names::quoted_name;
 use crate::session::Session;
 
 impl CatalogFacts {

@@ -8,6 +8,8 @@ mod column_type;
 mod constraints;
 mod drop_column;
 mod identity;
+mod identity_changes;
+mod rename_column;
 
 use std::sync::Arc;
 
@@ -24,6 +26,7 @@ use futures::StreamExt as _;
 
 pub(super) use column_type::declared as declared_column;
 pub(super) use constraints::drop_references;
+pub(super) use identity_changes::change_numbers;
 
 use super::comments::carry_comments;
 use super::materialized_views::check_operations;
@@ -37,7 +40,9 @@ use super::table_shape::{
 use super::tables::check_unnamed;
 use super::{folded, name_parts, view_options};
 use crate::access::TableUse;
-use crate::bind::{column_place, default_of, parse_expr, renamed, row_checks, settle_domain};
+use crate::bind::{
+    column_place, default_of, parse_expr, row_checks, settle_domain, without_own_name,
+};
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
@@ -107,6 +112,9 @@ pub(super) async fn change_definition(
         });
     }
     check_operations(&table, operations)?;
+    let mut operations = operations.to_vec();
+    without_own_name(&mut operations, &schema, &name);
+    let operations = operations.as_slice();
     for column in operations.iter().flat_map(taken_names) {
         check_unnamed(&session.seen_catalog(), &table, &folded(column))?;
     }
@@ -316,10 +324,13 @@ impl<'a> Altering<'a> {
                 Ok(())
             }
             AlterTableOperation::AlterColumn { column_name, op } => {
-                self.alter_column(session, column_name, op, control)
+                self.alter_column(session, column_name, op, control).await
             }
             AlterTableOperation::AddConstraint { constraint, .. } => {
                 self.add_constraint(session, constraint).await
+            }
+            AlterTableOperation::ValidateConstraint { name } => {
+                self.validate_constraint(&folded(name))
             }
             AlterTableOperation::RenameConstraint { old_name, new_name } => {
                 self.rename_constraint(session, &folded(old_name), &folded(new_name))
@@ -401,36 +412,6 @@ impl<'a> Altering<'a> {
         Ok(())
     }
 
-    fn rename_column(&mut self, column: &Ident, to: &str) -> Result<()> {
-        let idx = self.place(column)?;
-        if self
-            .shape
-            .columns()
-            .iter()
-            .any(|column| column.name().eq_ignore_ascii_case(to))
-        {
-            let message = format!(
-                "column \"{to}\" of relation \"{}\" already exists",
-                self.relation
-            );
-            return Err(Error::invalid("42701", message, None));
-        }
-        let from = self.shape.columns()[idx].name().clone();
-        self.shape.rename(idx, to);
-        for (check, text) in self.shape.checks() {
-            self.shape.add_check(&check, &renamed(&text, &from, to)?);
-        }
-        for idx in 0..self.shape.columns().len() {
-            if let Some(text) = self.shape.generated_of(&self.shape.columns()[idx]) {
-                self.shape
-                    .set_generated(idx, Some(&renamed(&text, &from, to)?));
-            }
-        }
-        self.needs_rows = true;
-        self.operation = TableOperation::Columns;
-        Ok(())
-    }
-
     fn set_property(&mut self, property: &ast::SqlOption) -> Result<()> {
         let ast::SqlOption::KeyValue { key, value } = property else {
             return Err(Error::unsupported(format!("the table property {property}")));
@@ -448,7 +429,7 @@ impl<'a> Altering<'a> {
         set_property(&mut self.shape, &key.value, &value)
     }
 
-    fn alter_column(
+    async fn alter_column(
         &mut self,
         session: &Arc<Session>,
         column: &Ident,
@@ -456,6 +437,9 @@ impl<'a> Altering<'a> {
         control: &StatementControl,
     ) -> Result<()> {
         let idx = self.place(column)?;
+        if let Some(changes) = identity_changes::changes_of(operation) {
+            return Box::pin(self.change_identity(session, idx, &changes)).await;
+        }
         match operation {
             AlterColumnOperation::SetNotNull => {
                 self.shape.set_nullable(idx, false);

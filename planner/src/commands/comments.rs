@@ -5,14 +5,13 @@
 use std::sync::Arc;
 
 use auspex_sql::ConstraintComment;
-use auspex_storage::{CatalogEntry, Definition, TableShape};
+use auspex_storage::{CatalogEntry, Definition, TableShape, quoted_name};
 use datafusion::sql::sqlparser::ast::{AlterTableOperation, CommentObject, ObjectName};
 
 use super::alter_table::put;
 use super::{folded, kind_name, name_parts, roles};
 use crate::bind::{bind_query, undefined_column};
 use crate::error::{Error, Result};
-use crate::quoted_names::quoted_name;
 use crate::session::Session;
 
 /// `COMMENT ON`.

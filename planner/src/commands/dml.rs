@@ -129,12 +129,9 @@ async fn append_rows(
     }
     let rows = rows.streams(session, query, control);
     let rows = rows.map_err(|error| named_null(error, &insert.columns))?;
-    let mut rows = numbered(session, id, shape, rows);
+    let mut rows = numbered(session, (id, shape), &query.state, rows)?;
     if let Some(returned) = returned {
-        let streams = rows.into_iter().enumerate();
-        rows = streams
-            .map(|(place, stream)| returned.of_rows(place, stream))
-            .collect();
+        rows = returned.of_rows(rows);
     }
     let checks = Arc::clone(&insert.checks);
     Ok(session.tables().append(id, shape, rows, checks).await?)
@@ -216,14 +213,8 @@ async fn change_rows(
     (parameters, control): (Vec<ScalarValue>, &StatementControl),
 ) -> Result<(String, Option<Returned>)> {
     session.change_table(change.verb(), table)?;
-    let quick = insert_values(
-        session,
-        change,
-        (table, view),
-        returning,
-        &parameters,
-        control,
-    );
+    let target = (table, view);
+    let quick = insert_values(session, change, target, returning, &parameters, control);
     if let Some(done) = Box::pin(quick).await? {
         return Ok(done);
     }
@@ -241,10 +232,11 @@ async fn change_rows(
             Some(copier) => rewrite.copied_by(copier),
             None => rewrite,
         };
-        let checks = change_checks(session, (table, view), &query.state, rewrite.shape());
+        let shape = rewrite.shape();
+        let checks = change_checks(session, (table, view), &query.state, shape);
         let options = RewriteOptions {
             checks: Box::pin(checks).await?,
-            changes_keys: change.changes_keys(rewrite.shape(), view),
+            changes_keys: change.changes_keys(shape, view),
             repeated: change.repeated(),
             operation: change.verb(),
             predicate: change.condition(),
@@ -253,12 +245,14 @@ async fn change_rows(
         if let (Change::Upsert(_), Some(view)) = (change, view) {
             changes = refuse_hidden(changes, view);
         }
-        let any_keys = change.any_keys(rewrite.shape());
+        let any_keys = change.any_keys(shape);
         if !any_keys.is_empty() {
             let memory = &query.state.runtime_env().memory_pool;
-            changes = first_rows(changes, &any_keys, rewrite.shape(), memory)?;
+            changes = first_rows(changes, &any_keys, shape, memory)?;
         }
-        changes = numbered_changes(session, &table.id, rewrite.shape(), changes);
+        let anew = change.renumbered(shape, view)?;
+        let numbered = (table.id.as_str(), shape);
+        changes = numbered_changes(session, numbered, &query.state, (changes, anew))?;
         let returned = Returned::of(session, returning, &parameters, control)?;
         if let Some(returned) = &returned {
             changes = returned.of_changes(changes)?;
@@ -269,7 +263,7 @@ async fn change_rows(
                 return Ok((tag, returned));
             }
             Err(StorageError::Conflict { .. }) => {}
-            Err(error) if change.meets_row_twice(&error, (rewrite.shape(), view))? => {
+            Err(error) if change.meets_row_twice(&error, (shape, view))? => {
                 return Err(row_twice());
             }
             Err(error) => return Err(in_place(error.into(), table)),

@@ -101,6 +101,26 @@ async fn create_unique(
     }
 }
 
+/// What `CONCURRENTLY` demands of a `DROP INDEX`, which waits for nobody here anyway.
+pub(super) fn check_concurrent(
+    session: &Session,
+    names: &[ObjectName],
+    cascade: bool,
+) -> Result<()> {
+    const VERB: &str = "DROP INDEX CONCURRENTLY";
+    let refuse = |what: &str| {
+        let message = format!("{VERB} does not support {what}");
+        Err(Error::invalid("0A000", message, None))
+    };
+    if names.len() > 1 {
+        return refuse("dropping multiple objects");
+    }
+    if cascade {
+        return refuse("CASCADE");
+    }
+    session.refuse_in_block(VERB)
+}
+
 /// `DROP INDEX`.
 pub(super) async fn drop(
     session: &Arc<Session>,

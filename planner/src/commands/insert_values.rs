@@ -49,7 +49,8 @@ pub(super) async fn insert_values(
         Some(returned) => returned.only_of(rows),
         None => Ok(()),
     };
-    let number = numberer(session, &table.id, &bound.shape);
+    let numbered = (table.id.as_str(), &bound.shape);
+    let number = numberer(session, numbered, &bound.query.state)?;
     let rules = InsertRules {
         checks: &bound.checks,
         on_conflict: &on_conflict,

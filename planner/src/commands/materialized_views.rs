@@ -21,7 +21,7 @@ use super::tables::{publish, replaced, skips_existing};
 use super::views::sound_query;
 use super::{kind_name, name_parts};
 use crate::access::{TableUse, as_role};
-use crate::bind::{as_table_rows, row_checks, undefined_column};
+use crate::bind::{Numbers, as_table_rows, row_checks, undefined_column};
 use crate::catalog::schema::bound_view;
 use crate::error::{Error, Result};
 use crate::name_scope::in_view;
@@ -160,7 +160,7 @@ async fn fill(
     let mut bound = as_role(&entry.owner, Box::pin(binding)).await?;
     let shape = rewrite.shape();
     let plan = columns_of_table(bound.plan, shape, &entry.name)?;
-    bound.plan = as_table_rows(&bound.state, shape, plan, 0)?;
+    bound.plan = as_table_rows(&bound.state, shape, plan, 0, Numbers::Given)?;
     bound.names.clear();
     let rows = TableRows::plan(session, &bound, Vec::new(), control).await?;
     let checks = row_checks(&bound.state, (&entry.schema, &entry.name), shape)?;

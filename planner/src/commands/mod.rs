@@ -61,6 +61,7 @@ use datafusion::common::ScalarValue;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{self, AlterIndexOperation, ObjectName, ObjectType};
 
+use crate::bind::as_written;
 use crate::error::{Error, Result};
 use crate::execute::{Work, needs_no_catalog};
 use crate::session::Session;
@@ -79,6 +80,7 @@ pub(crate) use models::{
 pub(crate) use set_role::assign_role;
 pub(crate) use settings::{show, show_schema};
 pub(crate) use show_create::{declared_type, show_create};
+pub(crate) use storage_options::check_collation;
 pub(crate) use tables::{describe_table, managed, remove_files};
 
 /// Whether a statement can be run at all; settles those that need no work.
@@ -217,7 +219,11 @@ async fn carry_out(
         }
         Statement::Sql(statement) => {
             let command = (parsed, parameters);
-            Box::pin(sql(session, statement, command, control)).await
+            let done = Box::pin(sql(session, statement, command, control)).await;
+            done.map_err(|error| match statement.as_ref() {
+                SqlStatement::Statement(statement) => as_written(error, statement),
+                _ => error,
+            })
         }
         _ => Err(Error::unsupported("this statement")),
     }
@@ -316,11 +322,15 @@ async fn drop(
         if_exists,
         names,
         cascade,
+        purge: concurrently,
         ..
     } = statement
     else {
         return Err(Error::unsupported(verb(statement)));
     };
+    if *object_type == ObjectType::Index && *concurrently {
+        indexes::check_concurrent(session, names, *cascade)?;
+    }
     let drop = tables::Drop {
         if_exists: *if_exists,
         cascade: *cascade,

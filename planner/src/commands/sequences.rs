@@ -9,6 +9,7 @@ use auspex_storage::{
     CatalogEntry, Change, Definition, Error as StorageError, SequenceDefinition, SequenceOwner,
 };
 
+use super::alter_table::change_numbers;
 use super::sequence_names::{follows_its_column, has_followed, numbered_column};
 use crate::access::TableUse;
 use crate::bind::column_place;
@@ -68,7 +69,7 @@ async fn change(
     match numbers_of_name(session, name) {
         Ok(Numbers::Own(entry, _)) => alter(session, &entry, action, text).await,
         Ok(Numbers::Column(table, column)) => {
-            change_column(session, (table.as_ref(), &column), action).await
+            change_column(session, (table.as_ref(), &column), action, text).await
         }
         Err(_) if if_exists => {
             let name = name.join(".");
@@ -200,35 +201,28 @@ async fn alter(
     Ok(ALTERED.to_owned())
 }
 
-/// `ALTER SEQUENCE t_id_seq RESTART WITH n` of the numbers of an identity column.
+/// `ALTER SEQUENCE t_id_seq` of the numbers of an identity column. `RESTART` alone changes no definition.
 async fn change_column(
     session: &Arc<Session>,
     (table, column): (&CatalogEntry, &str),
     action: &SequenceAction,
+    text: &str,
 ) -> Result<String> {
     let SequenceAction::Set(options) = action else {
         identity_of(session, table, column).await?;
         return Err(follows_its_column());
     };
-    let Some(restart) = options.restart else {
-        return Err(only_restarts());
-    };
     let others = SequenceOptions {
         restart: None,
         ..options.clone()
     };
-    if others != SequenceOptions::default() {
-        return Err(only_restarts());
+    match options.restart {
+        Some(restart) if others == SequenceOptions::default() => {
+            move_column(session, (table, column), restart, false).await?;
+        }
+        _ => Box::pin(change_numbers(session, (table, column), options, text)).await?,
     }
-    move_column(session, (table, column), restart, false).await?;
     Ok(ALTERED.to_owned())
-}
-
-fn only_restarts() -> Error {
-    Error::Unsupported {
-        what: "this change of the numbers of an identity column".to_owned(),
-        hint: Some("ALTER SEQUENCE ... RESTART WITH n changes the next number.".to_owned()),
-    }
 }
 
 /// The column that `OWNED BY` names; `None`: nothing was said.
@@ -282,7 +276,7 @@ fn number_type(name: &str) -> Result<(&'static str, i64, i64)> {
 }
 
 /// The definition that options make, of nothing or of a sequence of which so many numbers were taken.
-fn declared(
+pub(super) fn declared(
     options: &SequenceOptions,
     old: Option<(&SequenceDefinition, i64)>,
 ) -> Result<SequenceDefinition> {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use auspex_storage::{
     CatalogEntry, CheckOption, Deferral, Definition, EnumType, ExternalFormat,
     ExternalTableDefinition, JsonKind, Key, ObjectKind, ReferenceAction, TableDefinition,
-    TableShape, ViewDefinition, clock_digits, is_uuid, marked_element, marks_of, schema_of,
-    with_clock_digits,
+    TableShape, ViewDefinition, clock_digits, is_uuid, marked_element, marks_of,
+    quoted_name as quoted, schema_of, with_clock_digits,
 };
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
@@ -21,7 +21,6 @@ use crate::catalog::reference_facts::{ReferenceFacts, references};
 use crate::catalog::rows::{ColumnType, batch_of};
 use crate::error::{Error, Result};
 use crate::functions::type_name;
-use crate::quoted_names::quoted_name as quoted;
 use crate::session::Session;
 use crate::temporary::SCHEMA as TEMPORARY;
 

@@ -11,7 +11,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::sql::sqlparser::ast::{self, Expr, Ident, ObjectName, VisitMut, VisitorMut};
 
-use crate::bind::{GivenTables, as_table_rows, bind_sql_with};
+use crate::bind::{GivenTables, Numbers, as_table_rows, bind_sql_with};
 use crate::error::Result;
 use crate::session::Session;
 use crate::statement_run::StatementControl;
@@ -46,7 +46,7 @@ impl SourceRows<'_> {
         let mut bound = bind_sql_with(session, statement, state, given).await?;
         bound.names.clear();
         if let Some(shape) = self.taken_by {
-            bound.plan = as_table_rows(&bound.state, shape, bound.plan, 0)?;
+            bound.plan = as_table_rows(&bound.state, shape, bound.plan, 0, Numbers::Given)?;
         }
         streams(session, &bound, Vec::new(), control).await
     }

@@ -80,7 +80,7 @@ fn check_parameter(name: &str) -> Result<()> {
 }
 
 /// Fails for a collation other than that of all texts.
-pub(super) fn check_collation(name: &ObjectName) -> Result<()> {
+pub(crate) fn check_collation(name: &ObjectName) -> Result<()> {
     let parts = name_parts(name);
     let last = parts.last().map_or("", String::as_str);
     if COLLATIONS.contains(&last) {

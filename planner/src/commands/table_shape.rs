@@ -25,7 +25,7 @@ use super::tables::declared_schema;
 use super::unnamed_types::without_named_types;
 use crate::bind::{
     check_definition, default_of_sequences, defined_expr, defined_value, settle_domain,
-    undefined_column,
+    undefined_column, without_own_name,
 };
 use crate::constants::holds_query;
 use crate::error::{Error, Result};
@@ -42,7 +42,7 @@ pub(super) async fn declared_shape(
     session: &Arc<Session>,
     create: &ast::CreateTable,
     copied: Option<TableShape>,
-    relation: &str,
+    (schema_name, relation): (&str, &str),
 ) -> Result<TableShape> {
     let mut create = create.clone();
     let mut domains = Vec::with_capacity(create.columns.len());
@@ -50,6 +50,8 @@ pub(super) async fn declared_shape(
         spell_serial(column);
         domains.push(settle_domain(session, &mut column.data_type)?);
     }
+    without_own_name(&mut create.columns, schema_name, relation);
+    without_own_name(&mut create.constraints, schema_name, relation);
     let create = &create;
     let mut plain = create.clone();
     plain.constraints.clear();
@@ -293,6 +295,7 @@ pub(super) fn set_identity(
         sequence: column.clone(),
         start,
         increment,
+        origin: start,
     };
     shape.set_identity(idx, &identity);
     let quoted = ast::Ident::with_quote('"', &column);

@@ -5,6 +5,7 @@
 
 mod dependents;
 mod describe;
+mod dropped_names;
 
 use std::sync::Arc;
 
@@ -214,7 +215,7 @@ async fn declared(
         Some(like) => Some(copied_shape(session, like, &entry.name).await?),
         None => None,
     };
-    let mut shape = declared_shape(session, create, copied, &entry.name).await?;
+    let mut shape = declared_shape(session, create, copied, (&entry.schema, &entry.name)).await?;
     for reference in DeclaredReference::of_create(create) {
         add_reference(session, &mut shape, entry, &reference).await?;
     }
@@ -430,24 +431,12 @@ pub(super) async fn drop(
                 session.access().check_drop(&entry)?;
                 dropped.push(entry);
             }
-            None if words.if_exists => {
-                let what = object_type.to_string().to_lowercase();
-                let message = format!("{what} \"{name}\" does not exist, skipping");
-                control.notify(Notice::plain(message));
-            }
             None => {
-                let parts = name_parts(name);
-                let kind = match object_type {
-                    ObjectType::Schema => "schema",
-                    ObjectType::Type => "type",
-                    _ => "relation",
-                };
-                return Err(Error::Undefined {
-                    kind,
-                    name: parts.join("."),
-                    nearest: None,
-                    position: None,
-                });
+                let error = dropped_names::undefined(object_type, name);
+                if !words.if_exists {
+                    return Err(error);
+                }
+                control.notify(Notice::plain(format!("{error}, skipping")));
             }
         }
     }
@@ -571,15 +560,9 @@ fn find_for_drop(
     if fits {
         return Ok(Some(Arc::clone(entry)));
     }
-    let expected = match object_type {
-        ObjectType::View => "view",
-        ObjectType::MaterializedView => "materialized view",
-        ObjectType::Sequence => "sequence",
-        _ => "table",
-    };
     Err(Error::WrongKind {
         name,
-        expected,
+        expected: dropped_names::kind(object_type),
         found: kind_name(&entry.definition),
     })
 }

@@ -85,6 +85,31 @@ fn refused_cast(types: &str) -> Option<Report> {
     Some(Report::new("42846", said))
 }
 
+/// Values of VALUES that Arrow has texts for, beside others: their types are told by what marks their fields, alone.
+fn other_marks(message: &str) -> Option<Report> {
+    let rest = message.strip_prefix("Inconsistent metadata across values list at ")?;
+    let (first, other) = rest.split_once(" but found ")?;
+    let (json, uuid) = ("\"arrow.json\"", "\"auspex.uuid\"");
+    let name = |marks: &str| match marks {
+        marks if marks.contains(uuid) => Some("uuid"),
+        marks if marks.contains(json) && marks.contains("\"jsonb\"") => Some("jsonb"),
+        marks if marks.contains(json) => Some("json"),
+        _ => None,
+    };
+    Some(match (name(first), name(other)) {
+        (Some(first), Some(other)) => {
+            let said = format!("VALUES could not convert type {other} to {first}");
+            Report::new("42846", said)
+        }
+        // What nothing marks may be of any other type.
+        (Some(known), None) | (None, Some(known)) => {
+            let said = format!("VALUES types {known} and others cannot be matched");
+            Report::new("42804", said)
+        }
+        (None, None) => Report::new("42804", "VALUES types cannot be matched".to_owned()),
+    })
+}
+
 /// A number of rows that is of another type.
 fn row_count_type(message: &str) -> Option<Report> {
     let rest = message.strip_prefix("Expected ")?;
@@ -278,6 +303,7 @@ pub(super) fn report(message: &str) -> Option<Report> {
         looked_up,
         wrong_type,
         row_count_type,
+        other_marks,
     ];
     if let Some(found) = others.into_iter().find_map(|found| found(message)) {
         return Some(found);
@@ -323,10 +349,34 @@ pub(super) fn report(message: &str) -> Option<Report> {
 mod tests {
     use super::*;
 
+    fn said(message: &str) -> Option<(&'static str, String)> {
+        report(message).map(|found| (found.sqlstate, found.message))
+    }
+
+    fn told(sqlstate: &'static str, message: &str) -> Option<(&'static str, String)> {
+        Some((sqlstate, message.to_owned()))
+    }
+
+    #[test]
+    fn marks_of_values_are_told_as_types() {
+        let json = r#"FieldMetadata { inner: {"ARROW:extension:name": "arrow.json"} }"#;
+        let jsonb = r#"FieldMetadata { inner: {"ARROW:extension:name": "arrow.json", "pg.type": "jsonb"} }"#;
+        let differ = |first: &str, other: &str| {
+            let begin = "Inconsistent metadata across values list at row 1 column 0. Was";
+            said(&format!("{begin} {first} but found {other}"))
+        };
+        assert_eq!(
+            differ(jsonb, json),
+            told("42846", "VALUES could not convert type json to jsonb")
+        );
+        assert_eq!(
+            differ("FieldMetadata { inner: {} }", json),
+            told("42804", "VALUES types json and others cannot be matched")
+        );
+    }
+
     #[test]
     fn words_are_those_of_postgresql() {
-        let said = |message: &str| report(message).map(|found| (found.sqlstate, found.message));
-        let told = |sqlstate, message: &str| Some((sqlstate, message.to_owned()));
         assert_eq!(
             said(
                 "Aggregate function calls cannot be nested: 'sum(a)' is nested inside 'max(sum(a))'"

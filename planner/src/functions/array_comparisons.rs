@@ -13,9 +13,7 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::tree_node::TreeNode as _;
 use datafusion::common::{ExprSchema, ScalarValue};
 use datafusion::error::Result;
-use datafusion::functions_nested::expr_fn::{
-    array_has, array_max, array_min, array_position, cardinality,
-};
+use datafusion::functions_nested::expr_fn::{array_has, array_position, cardinality};
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::planner::RawBinaryExpr;
 use datafusion::logical_expr::{
@@ -25,6 +23,8 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Query, Statement, TableFactor, VisitMut, VisitorMut,
 };
 
+use super::array_extremes::{array_max, array_min};
+use super::dimensions::{FLAT, parts};
 use super::fitted::read_beside;
 use super::interval::is_interval;
 use super::moment::{TIMESTAMP, timestamptz};
@@ -133,8 +133,12 @@ impl VisitorMut for Marking {
     }
 }
 
-/// The comparison of a mark; `None`: the operator is another.
-pub(super) fn planned(raw: &RawBinaryExpr, schema: &dyn ExprSchema) -> Result<Option<Planned>> {
+/// The comparison of a mark; `None`: the operator is another. `called` is one of an own function of an array.
+pub(super) fn planned(
+    raw: &RawBinaryExpr,
+    schema: &dyn ExprSchema,
+    called: impl Fn(&str, &Planned) -> Option<Planned>,
+) -> Result<Option<Planned>> {
     let BinaryOperator::Custom(mark) = &raw.op else {
         return Ok(None);
     };
@@ -162,6 +166,13 @@ pub(super) fn planned(raw: &RawBinaryExpr, schema: &dyn ExprSchema) -> Result<Op
     };
     let array = read_array(&array, &raw.left, schema);
     check_literal(&array)?;
+    // An array is looked for among arrays.
+    let is_flat = has_dimensions(&array, schema)
+        && !matches!(raw.left.get_type(schema), Ok(DataType::List(_)));
+    let array = match is_flat {
+        true => called(FLAT, &array).unwrap_or(array),
+        false => array,
+    };
     let (value, array) = alike(&raw.left, &array, schema);
     let planned = match is_all {
         true => with_all(value, op, array)?,
@@ -172,6 +183,13 @@ pub(super) fn planned(raw: &RawBinaryExpr, schema: &dyn ExprSchema) -> Result<Op
         false => with_any(value, op, array)?,
     };
     Ok(Some(planned))
+}
+
+/// Whether the elements of an array are arrays.
+pub(super) fn has_dimensions(array: &Planned, schema: &dyn ExprSchema) -> bool {
+    array
+        .get_type(schema)
+        .is_ok_and(|found| parts(&found).1 > 1)
 }
 
 /// Whether a value is looked for by its key, or as bytes: of either there is none in an array without a type.

@@ -15,7 +15,9 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments,
 };
 
-use super::array_comparisons::{alike, read_array};
+use super::array_comparisons::{alike, has_dimensions, read_array};
+use super::arrays::WITHOUT_NULLS;
+use super::dimensions::SEARCHED;
 use super::json::kept;
 use super::syntax::function_name;
 
@@ -52,11 +54,11 @@ pub(super) fn marked(expr: &Expr) -> Option<Expr> {
     is_one.then(|| Expr::Nested(Box::new(operation)))
 }
 
-/// The call of a mark; `None`: the operator is another. `without_nulls` drops the NULLs among the elements of an array.
+/// The call of a mark; `None`: the operator is another. `called` is one of an own function of an array.
 pub(super) fn planned(
     raw: &RawBinaryExpr,
     schema: &dyn ExprSchema,
-    without_nulls: impl Fn(&Planned) -> Option<Planned>,
+    called: impl Fn(&str, &Planned) -> Option<Planned>,
 ) -> Option<Planned> {
     let BinaryOperator::Custom(mark) = &raw.op else {
         return None;
@@ -66,7 +68,12 @@ pub(super) fn planned(
         PREPEND => (&raw.right, &raw.left),
         _ => (&raw.left, &raw.right),
     };
-    let (value, array) = alike(value, &read_array(array, value, schema), schema);
+    let array = read_array(array, value, schema);
+    let array = match name {
+        POSITION if has_dimensions(&array, schema) => called(SEARCHED, &array)?,
+        _ => array,
+    };
+    let (value, array) = alike(value, &array, schema);
     if name == PREPEND {
         return Some(kept(array_prepend_udf()).call(vec![value, array]));
     }
@@ -76,7 +83,7 @@ pub(super) fn planned(
         POSITION => array_position_udf().call(args),
         _ => {
             // The planner's own gives NULL where the value is NULL; then it is the NULLs that are removed.
-            let nulls = without_nulls(&args[0])?;
+            let nulls = called(WITHOUT_NULLS, &args[0])?;
             let removed = kept(array_remove_all_udf()).call(args);
             kept(coalesce()).call(vec![removed, nulls])
         }

@@ -12,8 +12,16 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::error::Result;
 use datafusion::logical_expr_common::type_coercion::binary::binary_numeric_coercion;
 
-use super::call::{Call, Function, failure, function, function_of};
+use super::call::{Call, Function, failure, function, function_of, no_function};
+use super::dimensions::flat;
 use super::order_keys::comparable;
+
+/// The function that drops the NULLs among the elements of an array.
+pub(super) const WITHOUT_NULLS: &str = "array_without_nulls";
+
+/// The function that tells the length of one of an array's dimensions: `array_length(array, dimension)`. The planner's looks
+/// for parts of what has none.
+pub(super) const EXTENT: &str = "array_extent";
 
 /// The functions of this family.
 pub(super) fn functions() -> Vec<Function> {
@@ -21,7 +29,7 @@ pub(super) fn functions() -> Vec<Function> {
         function("in_array", &[2], DataType::Boolean, in_array),
         function("array_nulls", &[1], DataType::Boolean, array_nulls),
         function_of(
-            "array_without_nulls",
+            WITHOUT_NULLS,
             &[1],
             |types| Ok(types[0].clone()),
             array_without_nulls,
@@ -29,6 +37,14 @@ pub(super) fn functions() -> Vec<Function> {
         .returning(|args| Ok(args.arg_fields[0].as_ref().clone())),
         function("array_bounds", &[1], DataType::Utf8, array_bounds),
         function("array_depth", &[1], DataType::Int32, array_depth),
+        function(EXTENT, &[2], DataType::Int32, array_extent).returning(|args| {
+            let fields = args.arg_fields.iter();
+            let types: Vec<DataType> = fields.map(|field| field.data_type().clone()).collect();
+            match types[0].is_list() || types[0].is_null() {
+                true => Ok(Field::new("value", DataType::Int32, true)),
+                false => Err(no_function("array_length", &types)),
+            }
+        }),
         function_of("trim_array", &[2], |types| Ok(types[0].clone()), trim_array),
         function_of(
             "array_fill",
@@ -94,7 +110,7 @@ fn type_of_both(value: &DataType, elements: &DataType) -> DataType {
 
 /// NULL of an array with a NULL among its elements, and of no array; else false.
 fn array_nulls(call: &Call<'_>) -> Result<ArrayRef> {
-    let array = call.arg(0)?;
+    let array = flat(call.arg(0)?)?;
     let Some(lists) = array.as_list_opt::<i32>() else {
         let nulls = array.logical_nulls();
         let no_nulls = BooleanArray::from(vec![false; call.n_rows]);
@@ -154,15 +170,28 @@ fn array_without_nulls(call: &Call<'_>) -> Result<ArrayRef> {
 }
 
 /// The lengths of an array's dimensions; `None`: it is NULL or empty.
-fn lengths(lists: &ListArray, row: usize) -> Option<Vec<usize>> {
+fn lengths(arrays: &dyn Array, row: usize) -> Option<Vec<usize>> {
     let mut lengths = Vec::new();
-    let mut part = lists.is_valid(row).then(|| lists.value(row));
+    let mut part = part_of(arrays, row);
     while let Some(items) = part.filter(|items| !items.is_empty()) {
         lengths.push(items.len());
-        let inner = items.as_list_opt::<i32>();
-        part = inner.and_then(|inner| inner.is_valid(0).then(|| inner.value(0)));
+        part = part_of(&items, 0);
     }
     (!lengths.is_empty()).then_some(lengths)
+}
+
+/// The array in a row; `None`: it is NULL or no array.
+fn part_of(arrays: &dyn Array, row: usize) -> Option<ArrayRef> {
+    if arrays.is_null(row) {
+        return None;
+    }
+    match arrays.data_type() {
+        DataType::List(_) => Some(arrays.as_list::<i32>().value(row)),
+        // Files may hold arrays so.
+        DataType::LargeList(_) => Some(arrays.as_list::<i64>().value(row)),
+        DataType::FixedSizeList(..) => Some(arrays.as_fixed_size_list().value(row)),
+        _ => None,
+    }
 }
 
 /// `[1:n]`, for each dimension; of an empty array there are no bounds.
@@ -185,6 +214,18 @@ fn array_depth(call: &Call<'_>) -> Result<ArrayRef> {
     let lists = lists(call, 0)?;
     let counts = (0..call.n_rows).map(|row| lengths(&lists, row).map(|all| all.len() as i32));
     Ok(Arc::new(counts.collect::<Int32Array>()))
+}
+
+/// The length of the dimension of that number; there is none of dimensions that an array does not have.
+fn array_extent(call: &Call<'_>) -> Result<ArrayRef> {
+    let (arrays, dimensions) = (call.arg(0)?, call.integers(1)?);
+    let of = |row: usize| {
+        let dimension = dimensions.is_valid(row).then(|| dimensions.value(row))?;
+        let idx = usize::try_from(dimension.checked_sub(1)?).ok()?;
+        // Lossless: an array is held by 32-bit offsets.
+        Some(*lengths(arrays, row)?.get(idx)? as i32)
+    };
+    Ok(Arc::new((0..call.n_rows).map(of).collect::<Int32Array>()))
 }
 
 /// An array without its last `n` elements.

@@ -1,7 +1,8 @@
 //! Averages of decimals with the digits that PostgreSQL gives a quotient, and of intervals, of which the planner has none.
 //!
 //! In: values of any type; out: the planner's own average, of decimals with sixteen digits behind the point and rounded;
-//! the planner's has four digits more than the values and cuts off the rest. Those of intervals are of `interval_totals`.
+//! the planner's has four digits more than the values and cuts off the rest. Those of intervals are of `interval_totals`, and
+//! those of floats have one NaN.
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use super::call::INTERVAL;
 use super::interval::is_interval;
 use super::interval_totals::{self, Total};
 use super::quotients::{DIGITS, PRECISION};
-use super::sliding;
+use super::{one_nan, sliding};
 
 /// The function of this family.
 pub(super) fn function() -> AggregateUDF {
@@ -97,7 +98,10 @@ impl AggregateUDFImpl for RoundedAvg {
                 })?;
                 Ok(Box::new(Rounded { inner }))
             }
-            None => self.inner.accumulator(args),
+            None => {
+                let data_type = args.return_field.data_type().clone();
+                Ok(one_nan::of_rows(self.inner.accumulator(args)?, &data_type))
+            }
         }
     }
 
@@ -107,7 +111,8 @@ impl AggregateUDFImpl for RoundedAvg {
         }
         if args.return_field.data_type().is_floating() {
             let of_rows = |args: AccumulatorArgs<'_>| Avg::new().accumulator(args);
-            return Ok(sliding::of_frame(&args, Box::new(of_rows)));
+            let frame = sliding::of_frame(&args, Box::new(of_rows));
+            return Ok(one_nan::of_rows(frame, args.return_field.data_type()));
         }
         match finer(&args.return_field) {
             Some(return_field) => {
@@ -138,7 +143,11 @@ impl AggregateUDFImpl for RoundedAvg {
                 })?;
                 Ok(Box::new(RoundedGroups { inner }))
             }
-            None => self.inner.create_groups_accumulator(args),
+            None => {
+                let data_type = args.return_field.data_type().clone();
+                let inner = self.inner.create_groups_accumulator(args)?;
+                Ok(one_nan::of_groups(inner, &data_type))
+            }
         }
     }
 

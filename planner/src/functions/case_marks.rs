@@ -1,19 +1,21 @@
-//! CASE whose branches are json, or uuids, is of that type: the planner takes the type of values alone from branches.
+//! CASE whose branches are json, uuids or labels of an enum is of that type: the planner takes the type of values alone from branches.
 //!
 //! In: a statement in its last form before it is planned, in which CASE becomes the operand of an operator of ours, so that the
 //! planner of operators is told the types of the branches; out: the mark on the planned CASE. Operators around it are those
 //! of json then: `CASE … END || '{"a": 1}'`.
 
-use auspex_storage::{EnumType, marks_of};
-use datafusion::arrow::datatypes::FieldRef;
+use auspex_storage::{marked_element, marks_of};
+use datafusion::arrow::datatypes::{Field, FieldRef};
 use datafusion::common::{ExprSchema, ScalarValue};
-use datafusion::logical_expr::expr::Case;
+use datafusion::logical_expr::expr::{Case, ScalarFunction};
 use datafusion::logical_expr::planner::RawBinaryExpr;
 use datafusion::logical_expr::{Expr as Planned, ExprSchemable as _};
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Value};
 
+use super::fitted::read_beside;
 use super::json::{read_marked, remarked};
 use super::unknown::is_unknown;
+use super::{enums, uuid};
 
 /// The operator of a mark, which no client's text can write.
 const MARK: &str = "\u{1e}case";
@@ -39,8 +41,8 @@ pub(super) fn planned(raw: &RawBinaryExpr, schema: &dyn ExprSchema) -> Option<Pl
     })
 }
 
-/// A CASE whose branches are all json, or all uuids, is of that type; texts and parameters without a type among them are read
-/// as it. Those of enums are texts.
+/// A CASE whose branches are all json, all uuids, all labels of one enum, or arrays of these, is of that type; texts and parameters
+/// without a type among them are read as it.
 pub(crate) fn with_mark(mut case: Case, seen: &dyn ExprSchema) -> Planned {
     let Some(mark) = common_mark(&case, seen) else {
         return Planned::Case(case);
@@ -48,10 +50,16 @@ pub(crate) fn with_mark(mut case: Case, seen: &dyn ExprSchema) -> Planned {
     let thens = case.when_then_expr.iter_mut().map(|(_, then)| then);
     for branch in thens.chain(&mut case.else_expr) {
         if is_open(branch) {
-            **branch = read_marked(&mark, std::mem::take(branch.as_mut()));
+            **branch = read(&mark, std::mem::take(branch.as_mut()));
         }
     }
     remarked(&mark, Planned::Case(case))
+}
+
+/// A branch without a type as a value of a mark, or as an array of such.
+fn read(mark: &Field, branch: Planned) -> Planned {
+    let array = marked_element(mark).and_then(|_| read_beside(mark, &branch));
+    array.unwrap_or_else(|| read_marked(mark, branch))
 }
 
 /// The mark that all branches have which are neither NULL nor without a type; `None`: they have none, or several.
@@ -65,9 +73,20 @@ fn common_mark(case: &Case, seen: &dyn ExprSchema) -> Option<FieldRef> {
     let fields = fields.collect::<Option<Vec<FieldRef>>>()?;
     let first = fields.first()?;
     let mark = marks_of(first);
-    let is_of_values = first.data_type().is_string() && EnumType::of(first).is_none();
+    let is_of_values = first.data_type().is_string() || marked_element(first).is_some();
     let is_one = fields.iter().all(|field| marks_of(field) == mark);
     (is_of_values && !mark.is_empty() && is_one).then(|| FieldRef::clone(first))
+}
+
+/// The CASE that a statement's mark and that of its settled types both read: once is enough. `None`: it is another call.
+pub(crate) fn read_once(call: &ScalarFunction) -> Option<Planned> {
+    let [Planned::ScalarFunction(inner), rest @ ..] = call.args.as_slice() else {
+        return None;
+    };
+    let is_same = inner.func == call.func && inner.args.get(1..) == Some(rest);
+    let is_read = [enums::READ, uuid::READ].contains(&call.func.name());
+    let is_case = matches!(inner.args.first(), Some(Planned::Case(_)));
+    (is_read && is_same && is_case).then(|| Planned::ScalarFunction(inner.clone()))
 }
 
 /// Whether a branch has no type yet.

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use auspex_storage::marks_of;
 use datafusion::arrow::array::{
-    Array as _, ArrayRef, AsArray as _, ListArray, StringArray, UInt64Array,
+    Array as _, ArrayRef, AsArray as _, ListArray, StringArray, UInt64Array, new_empty_array,
 };
 use datafusion::arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use datafusion::arrow::compute::{cast, take};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::{DFSchema, internal_err};
+use datafusion::common::metadata::FieldMetadata;
+use datafusion::common::{DFSchema, ScalarValue, internal_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable as _, ReturnFieldArgs};
 
@@ -21,6 +22,10 @@ use crate::error::Error;
 
 /// The name of the function that leaves one dimension.
 pub(super) const FLAT: &str = "array_flat";
+/// The same of an array in which an element's place is looked for, which has one dimension or no element.
+pub(super) const SEARCHED: &str = "array_searched";
+/// An array of a type with fewer dimensions in the place of one with more, given as a NULL.
+const DEEPENED: &str = "array_deepened";
 
 /// The functions of this family.
 pub(super) fn functions() -> Vec<Function> {
@@ -36,8 +41,18 @@ pub(super) fn functions() -> Vec<Function> {
         let marks = marks_of(array);
         Ok(Field::new("value", data_type, true).with_metadata(marks))
     };
-    let of_any = function(FLAT, &[1], DataType::Null, flat);
-    vec![of_any.returning(returns)]
+    let of_any = function(FLAT, &[1], DataType::Null, |call| flat(call.arg(0)?));
+    let of_one = function(SEARCHED, &[1], DataType::Null, searched);
+    vec![
+        of_any.returning(returns),
+        of_one.returning(returns),
+        deepening(),
+    ]
+}
+
+fn deepening() -> Function {
+    let function = function(DEEPENED, &[2], DataType::Null, deepened);
+    function.returning(|args| Ok(args.arg_fields[1].as_ref().clone().with_nullable(true)))
 }
 
 fn list(item: DataType) -> DataType {
@@ -83,7 +98,12 @@ pub(super) fn texts_in_place_of(data_type: &DataType) -> DataType {
 
 /// The type of other elements in the place of those of an array, or of a value that is none.
 pub(super) fn in_place_of(data_type: &DataType, element: &DataType) -> DataType {
-    (0..parts(data_type).1).fold(element.clone(), |item, _| list(item))
+    with_dimensions(element, parts(data_type).1)
+}
+
+/// The type of arrays with so many dimensions.
+pub(super) fn with_dimensions(element: &DataType, n: usize) -> DataType {
+    (0..n).fold(element.clone(), |item, _| list(item))
 }
 
 /// Puts what is made of the elements of an array, or of values that are none, in their place.
@@ -136,9 +156,23 @@ pub(super) fn map_texts(
     Ok(Arc::new(texts?))
 }
 
-/// All elements of an array, in order.
-fn flat(call: &Call<'_>) -> Result<ArrayRef> {
-    let mut array = Arc::clone(call.arg(0)?);
+/// Fails for an array of which the place of an element would not be one number.
+fn searched(call: &Call<'_>) -> Result<ArrayRef> {
+    let array = call.arg(0)?;
+    if parts(array.data_type()).1 > 1 {
+        let lists = array.as_list::<i32>();
+        let is_filled = |row: usize| lists.is_valid(row) && lists.value_length(row) > 0;
+        if (0..lists.len()).any(is_filled) {
+            let message = "searching for elements in multidimensional arrays is not supported";
+            return Err(failure("0A000", message));
+        }
+    }
+    flat(array)
+}
+
+/// All elements of arrays, in order.
+pub(super) fn flat(arrays: &ArrayRef) -> Result<ArrayRef> {
+    let mut array = Arc::clone(arrays);
     while parts(array.data_type()).1 > 1 {
         let outer = array.as_list::<i32>();
         let inner = outer.values().as_list::<i32>();
@@ -178,6 +212,34 @@ fn too_few(n_found: usize, n_wanted: usize) -> DataFusionError {
     Error::invalid("0A000", message, Some(hint)).into()
 }
 
+/// Arrays that are empty or NULL, which have no dimensions to PostgreSQL.
+fn deepened(call: &Call<'_>) -> Result<ArrayRef> {
+    let (array, wanted) = (call.arg(0)?, call.arg(1)?.data_type());
+    let (Some(lists), DataType::List(item)) = (array.as_list_opt::<i32>(), wanted) else {
+        return internal_err!("an array is expected in the place of an array");
+    };
+    let is_filled = |row: usize| lists.is_valid(row) && lists.value_length(row) > 0;
+    if (0..lists.len()).any(is_filled) {
+        return Err(too_few(parts(array.data_type()).1, parts(wanted).1));
+    }
+    let nothing = OffsetBuffer::from_lengths(std::iter::repeat_n(0, lists.len()));
+    let items = new_empty_array(item.data_type());
+    let nulls = lists.nulls().cloned();
+    Ok(Arc::new(ListArray::try_new(
+        Arc::clone(item),
+        nothing,
+        items,
+        nulls,
+    )?))
+}
+
+/// An array with fewer dimensions in a place of more: one that has elements fails.
+pub(super) fn deeper(array: Expr, place: &Field) -> Result<Expr> {
+    let marks = FieldMetadata::from(marks_of(place));
+    let place = Expr::Literal(ScalarValue::try_from(place.data_type())?, Some(marks));
+    Ok(deepening().build().call(vec![array, place]))
+}
+
 /// Keeps the dimensions of arrays that a statement casts. Casts that the planner adds later are what it says.
 pub(super) fn keep_dimensions(cast: &Cast, schema: &DFSchema) -> Result<Option<Expr>> {
     let (element, n_wanted) = parts(cast.field.data_type());
@@ -193,7 +255,7 @@ pub(super) fn keep_dimensions(cast: &Cast, schema: &DFSchema) -> Result<Option<E
     }
     // The planner's cast would put each element into an array of its own.
     if n_found < n_wanted {
-        return Err(too_few(n_found, n_wanted));
+        return deeper(cast.expr.as_ref().clone(), &cast.field).map(Some);
     }
     let data_type = in_place_of(&found, element);
     let field = cast.field.as_ref().clone().with_data_type(data_type);
@@ -204,7 +266,6 @@ pub(super) fn keep_dimensions(cast: &Cast, schema: &DFSchema) -> Result<Option<E
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::array::Int32Array;
-    use datafusion::config::ConfigOptions;
 
     use super::*;
 
@@ -230,13 +291,7 @@ mod tests {
             Ok(cast(items, &DataType::Utf8)?)
         });
         assert_eq!(texts.unwrap().len(), 1);
-        let config = ConfigOptions::new();
-        let call = Call {
-            args: vec![three],
-            n_rows: 2,
-            config: &config,
-        };
-        let found = flat(&call).unwrap();
+        let found = flat(&three).unwrap();
         let found = found.as_list::<i32>();
         assert_eq!(found.value(0).as_ref(), &Int32Array::from(vec![1, 2, 3, 4]));
         assert_eq!(found.value(1).as_ref(), &Int32Array::from(vec![5, 6]));

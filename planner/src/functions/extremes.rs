@@ -9,7 +9,7 @@ use std::sync::Arc;
 use auspex_storage::{EnumType, JsonKind};
 use datafusion::arrow::array::{Array as _, ArrayRef};
 use datafusion::arrow::datatypes::{
-    ArrowPrimitiveType, DataType, FieldRef, Float32Type, Float64Type,
+    ArrowPrimitiveType, DataType, Field, FieldRef, Float32Type, Float64Type,
 };
 use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::ScalarValue;
@@ -29,16 +29,40 @@ use super::order_keys::comparable;
 use super::sliding;
 use crate::error::Error;
 
+/// The names of those of the rows of a subquery (see `quantified`), which may be jsonb: of it their keys are taken.
+pub(super) const LEAST_ROW: &str = "least_row";
+pub(super) const GREATEST_ROW: &str = "greatest_row";
+
 /// The functions of this family.
 pub(super) fn functions() -> Vec<AggregateUDF> {
-    let of = |inner, is_max| AggregateUDF::from(Extreme { inner, is_max });
-    vec![of(min_udaf(), false), of(max_udaf(), true)]
+    let of = |name, inner, is_max| {
+        AggregateUDF::from(Extreme {
+            name,
+            inner,
+            is_max,
+        })
+    };
+    vec![
+        of("min", min_udaf(), false),
+        of("max", max_udaf(), true),
+        of(LEAST_ROW, min_udaf(), false),
+        of(GREATEST_ROW, max_udaf(), true),
+    ]
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Extreme {
+    name: &'static str,
     inner: Arc<AggregateUDF>,
     is_max: bool,
+}
+
+/// Whether there is no extreme of values of a field.
+fn is_refused(name: &str, field: &Field) -> bool {
+    match JsonKind::of(field) {
+        Some(JsonKind::Jsonb) => ![LEAST_ROW, GREATEST_ROW].contains(&name),
+        kind => kind.is_some(),
+    }
 }
 
 fn is_ours(field: &FieldRef) -> bool {
@@ -47,7 +71,7 @@ fn is_ours(field: &FieldRef) -> bool {
 
 impl AggregateUDFImpl for Extreme {
     fn name(&self) -> &str {
-        self.inner.name()
+        self.name
     }
 
     fn signature(&self) -> &Signature {
@@ -59,7 +83,7 @@ impl AggregateUDFImpl for Extreme {
     }
 
     fn return_field(&self, args: &[FieldRef]) -> Result<FieldRef> {
-        let json = args.iter().find(|arg| JsonKind::of(arg).is_some());
+        let json = args.iter().find(|arg| is_refused(self.name, arg));
         if let Some(json) = json {
             let message = format!("function {}({}) does not exist", self.name(), type_of(json));
             let hint = "No function matches the given name and argument types. \

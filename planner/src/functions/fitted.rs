@@ -34,7 +34,7 @@ use datafusion::logical_expr::{
 use super::call::{INTERVAL, failure};
 use super::clock_sums;
 use super::decimals::{decimal, loses_digits};
-use super::dimensions::{in_place_of, map_elements, parts};
+use super::dimensions::{deeper, in_place_of, map_elements, parts};
 use super::interval::is_interval;
 use super::moment::{TIME, TIMESTAMP, in_zone, is_time, timestamptz, zone};
 use super::rows_by_place::by_place;
@@ -163,7 +163,9 @@ fn on_client_clock(cast: &Cast, zone: &str, schema: &DFSchema) -> Option<Expr> {
 pub(crate) fn assigned(value: Expr, column: &Field, schema: &dyn ExprSchema) -> Result<Expr> {
     let to = column.data_type();
     let (_, found) = value.to_field(schema)?;
-    as_many_dimensions(column, found.data_type())?;
+    if let Some(empty) = as_many_dimensions(&value, column, found.data_type())? {
+        return Ok(empty);
+    }
     // Arrays of json, uuids and labels are read as such, element by element.
     let (element, of_found) = (marked_element(column), marked_element(&found));
     let marked = element.as_ref().unwrap_or(column);
@@ -256,11 +258,15 @@ pub(crate) fn read_beside(field: &Field, text: &Expr) -> Option<Expr> {
     }
 }
 
-/// Fails where an array has other dimensions than those of a column, which has one depth.
-fn as_many_dimensions(column: &Field, found: &DataType) -> Result<()> {
+/// Fails where an array has other dimensions than those of a column, which has one depth. One with fewer may be empty, so that
+/// it has none: then it is the column's empty array.
+fn as_many_dimensions(value: &Expr, column: &Field, found: &DataType) -> Result<Option<Expr>> {
     let ((_, n_wanted), (element, n_found)) = (parts(column.data_type()), parts(found));
     if n_wanted == 0 || n_found == 0 || n_wanted == n_found || element.is_null() {
-        return Ok(());
+        return Ok(None);
+    }
+    if n_found < n_wanted {
+        return deeper(value.clone(), column).map(Some);
     }
     let message = format!(
         "column \"{}\" holds arrays of {n_wanted} dimensions but expression is one of {n_found}",
@@ -440,7 +446,9 @@ fn whole(array: &ArrayRef) -> Result<ArrayRef> {
         }
         DataType::Decimal128(precision, scale) if *scale > 0 => {
             let unit = 10_i128.pow(scale.unsigned_abs().into());
-            let round = |value: i128| (value + value.signum() * (unit / 2)) / unit * unit;
+            // Where a row is NULL, there may be any number.
+            let half = |value: i128| value.signum() * (unit / 2);
+            let round = |value: i128| value.wrapping_add(half(value)) / unit * unit;
             let rounded: Decimal128Array = array.as_primitive::<Decimal128Type>().unary(round);
             // A digit more than the type has is the cast's to judge.
             Arc::new(rounded.with_data_type(DataType::Decimal128(*precision, *scale)))

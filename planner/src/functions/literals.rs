@@ -36,7 +36,7 @@ use super::syntax::{function_name, number_text, text};
 const MARK: &str = "\u{1e}number";
 
 /// Functions whose results have the types of arguments, and the places of these.
-const OF_ONE_TYPE: [(&str, std::ops::Range<usize>); 32] = [
+const OF_ONE_TYPE: [(&str, std::ops::Range<usize>); 37] = [
     ("abs", 0..1),
     ("any_value", 0..1),
     ("array_agg", 0..1),
@@ -49,6 +49,9 @@ const OF_ONE_TYPE: [(&str, std::ops::Range<usize>); 32] = [
     ("array_replace_all", 0..3),
     ("as_assigned", 0..1),
     ("avg", 0..1),
+    ("bit_and", 0..1),
+    ("bit_or", 0..1),
+    ("bit_xor", 0..1),
     ("coalesce", 0..usize::MAX),
     ("first_value", 0..1),
     ("gcd", 0..2),
@@ -62,10 +65,12 @@ const OF_ONE_TYPE: [(&str, std::ops::Range<usize>); 32] = [
     ("max", 0..1),
     ("min", 0..1),
     ("mod", 0..2),
+    ("mode", 0..1),
     ("negated", 0..1),
     ("nth_value", 0..1),
     ("nullif", 0..2),
     ("nvl", 0..2),
+    ("percentile_disc", 0..1),
     ("pg_typeof", 0..1),
     (super::series::SERIES, 0..3),
     ("sum", 0..1),

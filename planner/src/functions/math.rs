@@ -14,6 +14,7 @@ use datafusion::error::Result;
 use super::call::{Call, Function, failure, function, function_of, no_function};
 use super::checked::whole_numbers;
 use super::interval::is_interval;
+use super::one_nan::of_one_nan;
 use super::quotients::{PRECISION, is_exact, scale_of};
 
 /// The functions of this family.
@@ -205,7 +206,8 @@ fn negated(call: &Call<'_>) -> Result<ArrayRef> {
         return Ok(value);
     }
     let name = auspex_storage::type_name(&to);
-    neg(&value).map_err(|_| failure("22003", format!("{name} out of range")))
+    let opposite = neg(&value).map_err(|_| failure("22003", format!("{name} out of range")))?;
+    Ok(of_one_nan(opposite))
 }
 
 fn degrees_to(name: &'static str, of: impl Fn(f64) -> f64 + Send + Sync + 'static) -> Function {

@@ -1,10 +1,10 @@
 //! PostgreSQL's functions and operators that the planner lacks, or gives another meaning.
 //!
 //! In: a session's context; out: the same with the functions of each family. Code map: `call` describes
-//! a function; `moment`, `moment_parts`, `overlaps`, `now`, `interval`, `clock_sums`, `day_sums`, `truncation`, `bins`, `precision`, `template`, `template_letters`, `number_template` and `to_char` are about time and
-//! its text; `math`, `rounding`, `series`, `bytes`, `bits`, `of_bytes`, `strings`, `regexps`, `similar`, `arrays`, `array_parts`, `joined_arrays`, `null_arrays`, `dimensions`, `json`, `uuid`, `enums` what their names say; `aggregates`, `array_agg`, `distinct_values`, `string_agg`, `sums`, `averages` and `interval_totals` look at whole groups, `sliding` at frames of windows, `shifts` at other rows of a window;
-//! `googlesql` has those of BigQuery; `operators` and `checked` plan operators, `json_operators` tells those of json, `order_keys` and `float_key` are what values are compared by, `extreme_arguments` choose by them, `literals` types numbers; `fitted` prepares what is cast, `decimals` numbers for numerics, `rows_by_place` rows for structs, `assigned_value` marks it,
-//! `quantified` compares with all rows of a subquery, `array_comparisons` with the elements of arrays, `chosen_items` with those of lists, `case_marks` tells what CASE is of, `cast_rules` are about casts wherever they stand, `truth` about those of numbers to truth values, `cast_keys` keeps keys of groups apart, `query_keys` makes values of those with subqueries, `element_marks` what elements are of, `bare_fields` what names mean beside elements, `beside_days` reads moments beside branches, `pattern_lists` with all patterns of an array; `row_bucket` divides rows that come in no order; `row_counts` are those of limits that are computed; `set_key` hides what is known of a key of groups, `condition` what DataFusion would conclude from one; `server_side` waits; `long_chains` refuses operators that would be planned for minutes; `syntax` spells a
+//! a function; `moment`, `moment_parts`, `overlaps`, `now`, `interval`, `clock_sums`, `day_sums`, `time_sums`, `truncation`, `bins`, `precision`, `template`, `template_letters`, `number_template`, `interval_template` and `to_char` are about time and
+//! its text; `math`, `rounding`, `series`, `bytes`, `bits`, `of_bytes`, `strings`, `regexps`, `similar`, `arrays`, `array_parts`, `array_extremes`, `joined_arrays`, `null_arrays`, `dimensions`, `json`, `uuid`, `enums` what their names say; `aggregates`, `array_agg`, `distinct_values`, `string_agg`, `sums`, `averages` and `interval_totals` look at whole groups, `sliding` at frames of windows, `shifts` at other rows of a window;
+//! `googlesql` has those of BigQuery; `operators` and `checked` plan operators, `json_operators` tells those of json, `order_keys` and `float_key` are what values are compared by, `extreme_arguments` choose by them, `literals` types numbers; `fitted` prepares what is cast, `decimals` numbers for numerics, `one_nan` what is computed of floats, `rows_by_place` rows for structs, `assigned_value` marks it,
+//! `quantified` compares with all rows of a subquery, `array_comparisons` with the elements of arrays, `chosen_items` with those of lists, `case_marks` tells what CASE is of, `cast_rules` are about casts wherever they stand, `truth` about those of numbers to truth values, `cast_keys` keeps keys of groups apart, `query_keys` makes values of those with subqueries, `element_marks` what elements are of, `bare_fields` what names mean beside elements, `value_marks` what columns are among the rows of VALUES, `beside_days` reads moments beside branches, `pattern_lists` with all patterns of an array; `row_bucket` divides rows that come in no order; `row_counts` are those of limits that are computed; `set_key` hides what is known of a key of groups, `condition` what DataFusion would conclude from one; `server_side` waits; `long_chains` refuses operators that would be planned for minutes; `syntax` spells a
 //! statement anew before it is planned, `types` names its types. Functions about catalogs, and those that write
 //! values as the wire does (`format`, `to_json`), are the server's.
 
@@ -12,6 +12,7 @@ mod aggregates;
 mod array_agg;
 mod array_comparisons;
 mod array_elements;
+mod array_extremes;
 mod array_parts;
 mod arrays;
 mod assigned_value;
@@ -42,6 +43,7 @@ mod fitted;
 mod float_key;
 mod googlesql;
 mod interval;
+mod interval_template;
 mod interval_totals;
 mod joined_arrays;
 mod json;
@@ -55,6 +57,7 @@ mod now;
 mod null_arrays;
 mod number_template;
 mod of_bytes;
+mod one_nan;
 mod operators;
 mod order_keys;
 mod overlaps;
@@ -69,6 +72,7 @@ mod rounding;
 mod row_bucket;
 mod row_counts;
 mod rows_by_place;
+mod scales;
 mod series;
 mod server_side;
 mod set_key;
@@ -85,12 +89,14 @@ mod template;
 mod template_letters;
 mod text_input;
 mod text_limits;
+mod time_sums;
 mod to_char;
 mod truncation;
 mod truth;
 mod types;
 mod unknown;
 mod uuid;
+mod value_marks;
 
 use std::sync::Arc;
 
@@ -105,13 +111,14 @@ pub use array_agg::TYPE_KEY;
 pub(crate) use array_agg::gathers_for;
 pub(crate) use array_comparisons::mark_array_comparisons;
 pub(crate) use array_parts::{ARRAY_WITH_PART, LAST_PLACE, SLICE_BOUND};
+use arrays::EXTENT;
 pub(crate) use assigned_value::{
     MARK as ASSIGNED_VALUE, can_be_assigned, check_assignment, check_default, type_of,
 };
 pub(crate) use auspex_storage::type_name;
 pub(crate) use beside_days::{noted_day, with_moment};
 pub(crate) use bits::{READ as READ_BITS, READ_VARYING as READ_VARYING_BITS};
-pub(crate) use case_marks::{literal_text, with_mark};
+pub(crate) use case_marks::{literal_text, read_once, with_mark};
 pub(crate) use cast_keys::{CAST_KEY, mark_cast_keys};
 use cast_rules::CastRules;
 pub(crate) use checked::{always_fits, chain_of_name, is_chain, whole_numbers};
@@ -144,6 +151,7 @@ pub(crate) use series::SERIES;
 pub(crate) use set_key::set_key;
 pub(crate) use single_value::{MAYBE_VALUE, maybe_value, only_value, single_value};
 pub(crate) use sized::{Growth, growth};
+pub use syntax::has_aggregate;
 pub(crate) use syntax::{
     all_are, call as function_call, change_own, each_own, elements_column, gives_rows, number_text,
     record_document, record_member, refuse_wide, rewrite, row_fields, unsupported_subquery,
@@ -208,6 +216,9 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
             context.register_udf(Arc::new(with_far_times(planned)))?;
         }
     }
+    for function in array_extremes::functions() {
+        context.register_udf(function)?;
+    }
     let state = context.state();
     let known = |name: &str| state.scalar_functions().get(name).cloned();
     for function in googlesql::safe_functions(&known) {
@@ -258,10 +269,12 @@ fn families() -> impl Iterator<Item = call::Function> {
         interval::functions(),
         clock_sums::functions(),
         day_sums::functions(),
+        time_sums::functions(),
         to_char::functions(),
         precision::functions(),
         truncation::functions(),
         math::functions(),
+        scales::functions(),
         strings::functions(),
         similar::functions(),
         arrays::functions(),
@@ -294,6 +307,7 @@ pub(crate) fn first_planners() -> Vec<Arc<dyn ExprPlanner>> {
     let functions = arrays::functions()
         .into_iter()
         .chain(joined_arrays::functions())
+        .chain(dimensions::functions())
         .map(|function| function.build());
     let functions = functions.map(Arc::new).collect();
     vec![

@@ -18,15 +18,18 @@ use datafusion::logical_expr::{
 };
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
+use super::arrays::WITHOUT_NULLS;
 use super::checked::Checked;
+use super::dimensions::FLAT;
 use super::interval::is_interval;
 use super::json::{kept, read_as};
 use super::json_operators::{self, holds_json, is_jsonb, joins_text, of_json};
 use super::literals;
 use super::moment::{TIMESTAMP, is_time, timestamptz};
+use super::quantified::{self, QUANTIFIED};
 use super::{
     array_comparisons, array_elements, bare_fields, bits, case_marks, cast_keys, day_sums,
-    element_marks, joined_arrays, order_keys, quotients, unknown,
+    element_marks, joined_arrays, order_keys, quotients, time_sums, unknown, value_marks,
 };
 
 /// Plans operators.
@@ -61,12 +64,20 @@ impl ExprPlanner for Lists {
         let is_null = |expr: &Expr| matches!(expr.get_type(schema), Ok(DataType::Null));
         let pairs = [(&raw.left, &raw.right), (&raw.right, &raw.left)];
         let is_unknown = |&(list, other): &(&Expr, &Expr)| is_list(list) && is_null(other);
-        if raw.op == PGOverlap && pairs.iter().any(is_unknown) {
-            // What is shared with no array is unknown, whatever the other one holds.
+        if pairs.iter().any(is_unknown) {
+            // What is shared with no array, or held by none, is unknown, whatever the other one holds.
             return Ok(PlannerResult::Planned(lit(ScalarValue::Boolean(None))));
         }
         if !is_list(&raw.left) || !is_list(&raw.right) {
             return Ok(PlannerResult::Original(raw));
+        }
+        // Their elements are looked at, whatever the dimensions.
+        for list in [&mut raw.left, &mut raw.right] {
+            if array_comparisons::has_dimensions(list, schema)
+                && let Some(flat) = self.0.call(FLAT, vec![list.clone()])
+            {
+                *list = flat;
+            }
         }
         let operands = [&raw.left, &raw.right];
         let keys = order_keys::keys_of(&operands, order_keys::Key::of_equality, schema)?;
@@ -143,7 +154,7 @@ impl Operators {
 
     /// A list without its NULLs.
     fn without_nulls(&self, list: &Expr) -> Option<Expr> {
-        self.call("array_without_nulls", vec![list.clone()])
+        self.call(WITHOUT_NULLS, vec![list.clone()])
     }
 
     /// Whether lists hold one another; NULL is like nothing, NULL neither.
@@ -196,18 +207,27 @@ impl Operators {
         Some(binary_expr(moment, op, interval))
     }
 
-    /// A date so many days before or after another one.
+    /// A date so many days before or after another one, and a time of day so long.
     fn day_sums(&self, raw: &RawBinaryExpr, left: &DataType, right: &DataType) -> Option<Expr> {
-        let (date, days) = (raw.left.clone(), raw.right.clone());
+        let (first, second) = (raw.left.clone(), raw.right.clone());
         match &raw.op {
             BinaryOperator::Plus if is_date(left) && right.is_integer() => {
-                self.call(day_sums::LATER, vec![date, days])
+                self.call(day_sums::LATER, vec![first, second])
             }
             BinaryOperator::Plus if left.is_integer() && is_date(right) => {
-                self.call(day_sums::LATER, vec![days, date])
+                self.call(day_sums::LATER, vec![second, first])
             }
             BinaryOperator::Minus if is_date(left) && right.is_integer() => {
-                self.call(day_sums::EARLIER, vec![date, days])
+                self.call(day_sums::EARLIER, vec![first, second])
+            }
+            BinaryOperator::Plus if is_time(left) && is_interval(right) => {
+                self.call(time_sums::LATER, vec![first, second])
+            }
+            BinaryOperator::Plus if is_interval(left) && is_time(right) => {
+                self.call(time_sums::LATER, vec![second, first])
+            }
+            BinaryOperator::Minus if is_time(left) && is_interval(right) => {
+                self.call(time_sums::EARLIER, vec![first, second])
             }
             _ => None,
         }
@@ -530,14 +550,19 @@ impl ExprPlanner for Operators {
         }
         let marked =
             case_marks::planned(&raw, schema).or_else(|| element_marks::planned(&raw, schema));
+        let marked = marked.or_else(|| value_marks::planned(&raw, schema));
         if let Some(expr) = marked.or_else(|| bare_fields::planned(&raw, schema)) {
             return Ok(PlannerResult::Planned(expr));
         }
-        if let Some(comparison) = array_comparisons::planned(&raw, schema)? {
+        let called = |name: &str, array: &Expr| self.call(name, vec![array.clone()]);
+        if let Some(comparison) = array_comparisons::planned(&raw, schema, called)? {
             return Ok(PlannerResult::Planned(comparison));
         }
-        let without_nulls = |array: &Expr| self.without_nulls(array);
-        if let Some(call) = array_elements::planned(&raw, schema, without_nulls) {
+        let call = |args| self.call(QUANTIFIED, args);
+        if let Some(comparison) = quantified::planned(&raw, schema, call)? {
+            return Ok(PlannerResult::Planned(comparison));
+        }
+        if let Some(call) = array_elements::planned(&raw, schema, called) {
             return Ok(PlannerResult::Planned(call));
         }
         if let Some(expr) = bits::planned(&raw, schema)? {

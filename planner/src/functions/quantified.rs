@@ -1,7 +1,8 @@
 //! Comparisons with all rows of a subquery: `x >= ALL (SELECT …)`, `x < ANY (SELECT …)`.
 //!
 //! In: a value and a digest of the subquery's rows (their least and greatest value, how many there are, how many of them
-//! are not NULL); out: what comparing with each row would give, with SQL's three values.
+//! are not NULL); out: what comparing with each row would give, with SQL's three values. An operator stands for the comparison
+//! until the types of both sides are known: labels and jsonb are compared by their keys.
 
 use std::sync::Arc;
 
@@ -9,15 +10,136 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StructArr
 use datafusion::arrow::compute::kernels::cmp;
 use datafusion::arrow::compute::{and, cast, or};
 use datafusion::arrow::datatypes::{DataType, Int64Type};
+use datafusion::common::ExprSchema;
 use datafusion::error::Result;
+use datafusion::logical_expr::planner::RawBinaryExpr;
+use datafusion::logical_expr::{
+    Aggregate, Expr, ExprSchemable as _, LogicalPlan, Projection, Subquery, lit,
+};
 use datafusion::logical_expr_common::type_coercion::binary::comparison_coercion;
+use datafusion::sql::sqlparser::ast::{self, BinaryOperator};
 
+use super::assigned_value::type_of;
 use super::call::{Call, Function, failure, function, no_function};
-use super::order_keys::comparable;
+use super::extremes::{GREATEST_ROW, LEAST_ROW};
+use super::order_keys::{Key, comparable, key_of, no_operator};
+
+/// The name of the function.
+pub(super) const QUANTIFIED: &str = "quantified";
+
+/// The beginning of the operator, which no client's text can write.
+const MARK: &str = "\u{1e}quantified ";
 
 /// The functions of this family: `quantified(value, digest, operator, is_all)`.
 pub(super) fn functions() -> Vec<Function> {
-    vec![function("quantified", &[4], DataType::Boolean, quantified)]
+    vec![function(QUANTIFIED, &[4], DataType::Boolean, quantified)]
+}
+
+/// The operator between a value and the query of a digest.
+pub(in crate::functions) fn marked(
+    value: &ast::Expr,
+    op: &BinaryOperator,
+    digest: Box<ast::Query>,
+    is_all: bool,
+) -> ast::Expr {
+    let all = if is_all { "all" } else { "any" };
+    ast::Expr::Nested(Box::new(ast::Expr::BinaryOp {
+        left: Box::new(value.clone()),
+        op: BinaryOperator::Custom(format!("{MARK}{all} {op}")),
+        right: Box::new(ast::Expr::Subquery(digest)),
+    }))
+}
+
+/// The call that an operator of ours stands for; `None`: the operator is another.
+pub(super) fn planned(
+    raw: &RawBinaryExpr,
+    schema: &dyn ExprSchema,
+    call: impl Fn(Vec<Expr>) -> Option<Expr>,
+) -> Result<Option<Expr>> {
+    let BinaryOperator::Custom(mark) = &raw.op else {
+        return Ok(None);
+    };
+    let comparison = mark.strip_prefix(MARK).and_then(|of| of.split_once(' '));
+    let Some((all, op)) = comparison else {
+        return Ok(None);
+    };
+    let keyed = keyed(raw, op, schema)?;
+    let (value, digest) = keyed.unwrap_or_else(|| (raw.left.clone(), raw.right.clone()));
+    Ok(call(vec![value, digest, lit(op), lit(all == "all")]))
+}
+
+/// The value and the digest of keys, where values are labels or jsonb; `None`: they are compared as they are.
+fn keyed(raw: &RawBinaryExpr, op: &str, schema: &dyn ExprSchema) -> Result<Option<(Expr, Expr)>> {
+    let Expr::ScalarSubquery(query) = &raw.right else {
+        return Ok(None);
+    };
+    let LogicalPlan::Projection(projection) = query.subquery.as_ref() else {
+        return Ok(None);
+    };
+    let LogicalPlan::Aggregate(digest) = projection.input.as_ref() else {
+        return Ok(None);
+    };
+    let Some(row) = digest.aggr_expr.iter().find_map(row_of) else {
+        return Ok(None);
+    };
+    let key = |expr: &Expr, schema: &dyn ExprSchema| {
+        let key = key_of(expr, Key::of_order, schema);
+        key.filter(|key| matches!(key, Key::Json | Key::Place(_)))
+    };
+    let rows = digest.input.schema().as_ref();
+    let fields = [raw.left.to_field(schema), row.to_field(rows)].map(|field| Some(field.ok()?.1));
+    // A text may be one without a type, which is read as what it is compared with.
+    let is_open = |idx: usize| {
+        let found: Option<&DataType> = fields[idx].as_ref().map(|field| field.data_type());
+        found.is_none_or(|found| found.is_null() || idx == 0 && found.is_string())
+    };
+    let found = (key(&raw.left, schema), key(row, rows));
+    let is_compared = match &found {
+        (None, None) => return Ok(None),
+        (Some(value), Some(row)) => value == row,
+        (None, Some(_)) => is_open(0),
+        (Some(_), None) => is_open(1),
+    };
+    if !is_compared {
+        let names = fields.map(|field| field.map_or("unknown".to_owned(), |field| type_of(&field)));
+        return Err(no_operator(&names[0], op, &names[1]));
+    }
+    let (_, Some(key)) = found else {
+        return Ok(None);
+    };
+    let digest = digest_of_keys(digest, &key)?;
+    let digest = Projection::try_new(projection.expr.clone(), Arc::new(digest))?;
+    let digest = Subquery {
+        subquery: Arc::new(LogicalPlan::Projection(digest)),
+        ..query.clone()
+    };
+    let value = key.of(raw.left.clone());
+    Ok(Some((value, Expr::ScalarSubquery(digest))))
+}
+
+/// What an aggregate takes the least or the greatest of.
+fn row_of(expr: &Expr) -> Option<&Expr> {
+    match expr {
+        Expr::AggregateFunction(call) if [LEAST_ROW, GREATEST_ROW].contains(&call.func.name()) => {
+            call.params.args.first()
+        }
+        _ => None,
+    }
+}
+
+/// The digest of the keys of its rows, in columns of the same names.
+fn digest_of_keys(digest: &Aggregate, key: &Key) -> Result<LogicalPlan> {
+    let of_keys = digest.aggr_expr.iter().map(|expr| {
+        let mut of_keys = expr.clone();
+        if let (Some(row), Expr::AggregateFunction(call)) = (row_of(expr), &mut of_keys) {
+            call.params.args = vec![key.of(row.clone())];
+            return of_keys.alias(expr.schema_name().to_string());
+        }
+        of_keys
+    });
+    let groups = digest.group_expr.clone();
+    let digest = Aggregate::try_new(Arc::clone(&digest.input), groups, of_keys.collect())?;
+    Ok(LogicalPlan::Aggregate(digest))
 }
 
 fn quantified(call: &Call<'_>) -> Result<ArrayRef> {

@@ -119,7 +119,8 @@ impl Rounding {
         let unit = 10_i128.pow(numbers.scale().unsigned_abs().into());
         let whole: Decimal128Array = numbers.unary(|number| match self.kind {
             Kind::Floor => number.div_euclid(unit),
-            Kind::Ceil | Kind::Round => -(-number).div_euclid(unit),
+            // Where a row is NULL, there may be any number.
+            Kind::Ceil | Kind::Round => number.wrapping_neg().div_euclid(unit).wrapping_neg(),
         });
         let whole = whole.with_data_type(to.clone());
         Ok(match is_scalar {

@@ -16,7 +16,6 @@ pub(super) const NAME: &str = "\u{1e}row count of";
 /// Its second argument.
 pub(super) const LIMIT: &str = "LIMIT";
 pub(super) const OFFSET: &str = "OFFSET";
-pub(super) const TIES: &str = "WITH TIES";
 
 /// The functions of this family.
 pub(super) fn functions() -> Vec<Function> {
@@ -34,10 +33,6 @@ fn count(number: Option<i64>, clause: &str) -> Result<i64> {
         (Some(_), OFFSET) => Err(failure("2201X", "OFFSET must not be negative")),
         (Some(_), _) => Err(failure("2201W", "LIMIT must not be negative")),
         (None, OFFSET) => Ok(0),
-        (None, TIES) => {
-            let message = "row count cannot be null in FETCH FIRST ... WITH TIES clause";
-            Err(failure("2201W", message))
-        }
         (None, _) => Ok(i64::MAX),
     }
 }

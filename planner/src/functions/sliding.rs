@@ -12,7 +12,7 @@ use datafusion::arrow::compute::concat;
 use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::functions_aggregate::bit_and_or_xor::{bit_and_udaf, bit_or_udaf};
+use datafusion::functions_aggregate::bit_and_or_xor::{bit_and_udaf, bit_or_udaf, bit_xor_udaf};
 use datafusion::functions_aggregate::bool_and_or::{bool_and_udaf, bool_or_udaf};
 use datafusion::functions_aggregate::correlation::corr_udaf;
 use datafusion::functions_aggregate::covariance::{covar_pop_udaf, covar_samp_udaf};
@@ -27,6 +27,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 
+use super::one_nan;
+
 /// The planner's aggregates that are counted anew.
 pub(super) fn functions() -> Vec<AggregateUDF> {
     let planned = [
@@ -34,6 +36,7 @@ pub(super) fn functions() -> Vec<AggregateUDF> {
         bool_or_udaf(),
         bit_and_udaf(),
         bit_or_udaf(),
+        bit_xor_udaf(),
         renamed(&var_samp_udaf(), "variance"),
         var_pop_udaf(),
         stddev_udaf(),
@@ -223,24 +226,29 @@ impl AggregateUDFImpl for CountedAnew {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        self.inner.accumulator(args)
+        let data_type = args.return_field.data_type().clone();
+        Ok(one_nan::of_rows(self.inner.accumulator(args)?, &data_type))
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         let inner = Arc::clone(&self.inner);
         let of_rows = move |args: AccumulatorArgs<'_>| inner.accumulator(args);
-        Ok(of_frame(&args, Box::new(of_rows)))
+        let frame = of_frame(&args, Box::new(of_rows));
+        Ok(one_nan::of_rows(frame, args.return_field.data_type()))
     }
 
+    /// The planner's own for many groups at once may take each value as often as it comes, as that of `bit_xor` does.
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        self.inner.groups_accumulator_supported(args)
+        !args.is_distinct && self.inner.groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(
         &self,
         args: AccumulatorArgs,
     ) -> Result<Box<dyn GroupsAccumulator>> {
-        self.inner.create_groups_accumulator(args)
+        let data_type = args.return_field.data_type().clone();
+        let inner = self.inner.create_groups_accumulator(args)?;
+        Ok(one_nan::of_groups(inner, &data_type))
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {

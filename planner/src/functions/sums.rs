@@ -2,6 +2,7 @@
 //!
 //! In: `bigint` and narrower; out: `bigint`; of intervals, what `interval_totals` makes of them. The planner's own sum starts
 //! again at the smallest number, silently; here it sums 128 bits, which no number of rows fills, and looks at the end.
+//! Those of floats have one NaN.
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use datafusion::logical_expr::{
 
 use super::call::failure;
 use super::interval_totals::{self, Total};
-use super::sliding;
+use super::{one_nan, sliding};
 
 /// Wide enough for the sum of any number of rows.
 const WIDE: DataType = DataType::Decimal128(38, 0);
@@ -75,7 +76,8 @@ impl AggregateUDFImpl for CheckedSum {
             return Ok(Total::Sum.accumulator());
         }
         if !is_whole(&args.return_field) {
-            return self.inner.accumulator(args);
+            let data_type = args.return_field.data_type().clone();
+            return Ok(one_nan::of_rows(self.inner.accumulator(args)?, &data_type));
         }
         let return_field = wide(&args.return_field);
         let inner = self.inner.accumulator(AccumulatorArgs {
@@ -91,7 +93,8 @@ impl AggregateUDFImpl for CheckedSum {
         }
         if args.return_field.data_type().is_floating() {
             let of_rows = |args: AccumulatorArgs<'_>| Sum::new().accumulator(args);
-            return Ok(sliding::of_frame(&args, Box::new(of_rows)));
+            let frame = sliding::of_frame(&args, Box::new(of_rows));
+            return Ok(one_nan::of_rows(frame, args.return_field.data_type()));
         }
         if !is_whole(&args.return_field) || args.is_distinct {
             return self.inner.create_sliding_accumulator(args);
@@ -114,7 +117,9 @@ impl AggregateUDFImpl for CheckedSum {
         args: AccumulatorArgs,
     ) -> Result<Box<dyn GroupsAccumulator>> {
         if !is_whole(&args.return_field) {
-            return self.inner.create_groups_accumulator(args);
+            let data_type = args.return_field.data_type().clone();
+            let inner = self.inner.create_groups_accumulator(args)?;
+            return Ok(one_nan::of_groups(inner, &data_type));
         }
         let return_field = wide(&args.return_field);
         let inner = self.inner.create_groups_accumulator(AccumulatorArgs {

@@ -1,6 +1,7 @@
 //! PostgreSQL's templates of dates and times: `YYYY-MM-DD HH24:MI:SS`, `FMMonth FMDDth`.
 //!
-//! In: a template; out: its pieces, a moment's text, and back. Numbers have a sibling, `number_template`.
+//! In: a template; out: its pieces, a moment's text, and back. Numbers and intervals have
+//! siblings, `number_template` and `interval_template`.
 
 use chrono::{Datelike, NaiveDateTime, Timelike};
 use datafusion::error::Result;
@@ -11,7 +12,7 @@ use super::template_letters::Letters;
 
 /// How a word is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Style {
+pub(super) enum Style {
     Upper,
     Title,
     Lower,
@@ -19,7 +20,7 @@ enum Style {
 
 /// One piece of a template.
 #[derive(Debug, Clone, PartialEq)]
-enum Piece {
+pub(super) enum Piece {
     Text(String),
     Field {
         /// In upper case.
@@ -65,7 +66,7 @@ const DAYS: [&str; 7] = [
     "Friday",
     "Saturday",
 ];
-const ROMAN: [&str; 12] = [
+pub(super) const ROMAN: [&str; 12] = [
     "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII",
 ];
 
@@ -116,6 +117,11 @@ impl Template {
             }
         }
         Template(pieces)
+    }
+
+    /// What stands in it, in order.
+    pub(super) fn pieces(&self) -> &[Piece] {
+        &self.0
     }
 
     /// A moment in this form.
@@ -202,7 +208,7 @@ fn style_of(written: &str) -> Style {
     }
 }
 
-fn styled(word: &str, style: Style) -> String {
+pub(super) fn styled(word: &str, style: Style) -> String {
     match style {
         Style::Upper => word.to_uppercase(),
         Style::Title => word.to_owned(),
@@ -259,7 +265,7 @@ fn year_of_era(at: &NaiveDateTime) -> i64 {
     i64::from(at.year_ce().1)
 }
 
-fn number_text(number: i64, width: usize, is_bare: bool) -> String {
+pub(super) fn number_text(number: i64, width: usize, is_bare: bool) -> String {
     let width = if is_bare { 0 } else { width };
     format!("{number:0width$}")
 }
@@ -310,7 +316,7 @@ fn word_of(name: &str, moment: &Moment, style: Style, is_bare: bool) -> String {
     }
 }
 
-fn ordinal_suffix(number: &str) -> &'static str {
+pub(super) fn ordinal_suffix(number: &str) -> &'static str {
     let ends = |digit: char| number.ends_with(digit);
     let tens = number.len() > 1 && number.as_bytes()[number.len() - 2] == b'1';
     match () {

@@ -80,16 +80,19 @@ fn refuse_longer(texts: &StringArray, limit: TextLimit, names: &StringArray) -> 
 }
 
 fn cast(name: &'static str) -> Function {
-    function(name, &[2], DataType::Utf8, |call| {
+    function(name, &[2], DataType::Utf8, move |call| {
         let texts = call.texts(0)?;
         let length = call.integers(1)?.iter().flatten().next();
         let length = length.and_then(|length| usize::try_from(length).ok());
         let Some(length) = length else {
             return Ok(Arc::new(texts));
         };
-        let kept = texts
-            .iter()
-            .map(|text| text.map(|text| first(text, length)));
+        let kept = |text| match name {
+            // To PostgreSQL blanks at the end of such a text are no part of it.
+            AS_BPCHAR => first(text, length).trim_end_matches(' '),
+            _ => first(text, length),
+        };
+        let kept = texts.iter().map(|text| text.map(kept));
         Ok(Arc::new(kept.collect::<StringArray>()))
     })
 }

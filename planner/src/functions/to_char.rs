@@ -17,6 +17,7 @@ use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArg
 
 use super::call::{Call, Function, function, no_function};
 use super::interval::is_interval;
+use super::interval_template;
 use super::moment::{Moment, in_zone, moments, timestamptz, zone};
 use super::number_template::NumberTemplate;
 use super::template::Template;
@@ -117,51 +118,16 @@ fn to_char(call: &Call<'_>) -> Result<ArrayRef> {
     Ok(Arc::new(texts))
 }
 
-/// An interval as the moment that it is after the beginning of the year 0.
 fn interval_to_char(call: &Call<'_>, templates: &StringArray) -> Result<ArrayRef> {
+    let mut known = Templates::of(Letters::Alike);
     let of = |(value, template): (Option<IntervalMonthDayNano>, Option<&str>)| {
-        let (value, template) = (value?, template?);
-        let seconds = value.nanoseconds / 1_000_000_000;
-        // The hours of an interval go beyond 24, its days beyond 31.
-        let fields: [(&str, i64, usize); 7] = [
-            ("HH24", seconds / 3600, 2),
-            ("HH12", twelfth(seconds / 3600), 2),
-            ("YYYY", i64::from(value.months / 12), 4),
-            ("MI", seconds / 60 % 60, 2),
-            ("SS", seconds % 60, 2),
-            ("MM", i64::from(value.months % 12), 2),
-            ("DD", i64::from(value.days), 2),
-        ];
-        let millis = value.nanoseconds / 1_000_000 % 1000;
-        let shown = |part: &str| {
-            let mut text = part.to_owned();
-            for (field, number, width) in fields {
-                // The sign has a place of its own, but for that of days.
-                let width = width + usize::from(number < 0 && field != "DD");
-                text = text.replace(&format!("FM{field}"), &number.to_string());
-                text = text.replace(field, &format!("{number:0width$}"));
-            }
-            text.replace("MS", &format!("{millis:03}"))
-        };
-        // What stands in double quotes stays.
-        let parts = template.split('"').enumerate();
-        let parts = parts.map(|(idx, part)| match idx % 2 {
-            0 => shown(part),
-            _ => part.to_owned(),
-        });
-        Some(parts.collect::<String>())
+        let pair = value.zip(template);
+        pair.map(|(value, template)| interval_template::text_of(known.get(template), value))
+            .transpose()
     };
     let values = call.intervals(0)?;
-    let texts: StringArray = values.iter().zip(templates.iter()).map(of).collect();
-    Ok(Arc::new(texts))
-}
-
-/// Hours as a dial shows them, from 1 to 12.
-fn twelfth(hours: i64) -> i64 {
-    match hours % 12 {
-        0 => 12,
-        hour => hour,
-    }
+    let texts = values.iter().zip(templates.iter()).map(of);
+    Ok(Arc::new(texts.collect::<Result<StringArray>>()?))
 }
 
 fn to_date(call: &Call<'_>) -> Result<ArrayRef> {

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray as _, IntervalMonthDayNanoArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray as _, Int64Array, IntervalMonthDayNanoArray, TimestampMicrosecondArray,
 };
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
-    DataType, FieldRef, IntervalMonthDayNano, IntervalMonthDayNanoType, TimeUnit,
+    DataType, FieldRef, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, TimeUnit,
     TimestampMicrosecondType,
 };
 use datafusion::common::ScalarValue;
@@ -101,7 +102,14 @@ impl ScalarUDFImpl for Reaching {
         self.inner.return_field_from_args(args)
     }
 
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+    fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        for value in &mut args.args {
+            if let ColumnarValue::Array(array) = value
+                && let Some(shown) = without_hidden(array)?
+            {
+                *value = ColumnarValue::Array(shown);
+            }
+        }
         if is_below_seconds(&args)
             && let Some(cut) = far(&args)?
         {
@@ -120,6 +128,21 @@ impl ScalarUDFImpl for Reaching {
     fn documentation(&self) -> Option<&Documentation> {
         self.inner.documentation()
     }
+}
+
+/// The moments with 1970 where a row is NULL: the planner's own counts what stands there as well, which may be
+/// as early as no unit reaches. `None`: no row is NULL.
+fn without_hidden(array: &ArrayRef) -> Result<Option<ArrayRef>> {
+    let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
+    let (DataType::Timestamp(..), Some(nulls)) = (array.data_type(), nulls) else {
+        return Ok(None);
+    };
+    let counts = cast(array, &DataType::Int64)?;
+    let counts = counts.as_primitive::<Int64Type>().values().iter();
+    let pairs = counts.zip(nulls.iter());
+    let shown = pairs.map(|(count, is_valid)| if is_valid { *count } else { 0 });
+    let shown = Int64Array::new(shown.collect(), Some(nulls.clone()));
+    Ok(Some(cast(&shown, array.data_type())?))
 }
 
 /// Whether the unit is the same on every clock. The planner's own takes the hour that summer time's end repeats for one.

@@ -14,9 +14,10 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::beside_days::noted_day;
 use super::call::INTERVAL;
+use super::dimensions::{parts, with_dimensions};
 use super::fitted::read_beside;
 use super::interval::is_interval;
-use super::text_input::{in_microseconds, is_bytes, numeric_type, type_beside};
+use super::text_input::{MAX_DIMENSIONS, in_microseconds, is_bytes, numeric_type, type_beside};
 
 /// A number that a parameter is, of whatever digits.
 pub(super) const NUMERIC: DataType = DataType::Decimal128(38, DIGITS);
@@ -145,9 +146,24 @@ fn own_type(op: &BinaryOperator, literal: &Expr, known: DataType) -> DataType {
         {
             numeric_type(text).unwrap_or(known)
         }
+        (Expr::Literal(ScalarValue::Utf8(Some(text)), _), DataType::List(_))
+            if asks_elements(op) && n_braces(text) != parts(&known).1 =>
+        {
+            // Arrays of any dimensions are asked for their elements.
+            with_dimensions(parts(&known).0, n_braces(text))
+        }
         (Expr::Literal(ScalarValue::Utf8(Some(text)), _), _) => type_beside(text, &known),
         _ => known,
     }
+}
+
+/// How many dimensions the text of an array has, at least one.
+fn n_braces(text: &str) -> usize {
+    let shown = text.chars().filter(|c| !c.is_whitespace());
+    shown
+        .take_while(|c| *c == '{')
+        .count()
+        .clamp(1, MAX_DIMENSIONS)
 }
 
 /// What a parameter is beside a value of a type; `None`: of the same type.

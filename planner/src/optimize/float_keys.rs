@@ -1,9 +1,11 @@
-//! Orders rows by floats of which -0 and 0 are equal: `ORDER BY x * -1, id`, `rank() OVER (ORDER BY -x)`, `DISTINCT ON (-x)`.
+//! Orders and joins rows by floats of which -0 and 0 are equal: `ORDER BY x * -1, id`, `rank() OVER (ORDER BY -x)`, `DISTINCT ON (-x)`,
+//! `x IN (SELECT -y FROM …)`.
 //!
 //! In: a logical plan; out: the same in which keys of sorts, windows and orders of aggregates that may be -0 are keys of one
 //! zero. DataFusion tells groups apart so, but sorts by the bits of floats: rows with -0 would come before those with 0,
-//! whatever the next key says, and be no peers of theirs. The last key of a sort is left as it is, since the order of equal rows is
-//! open, and so are columns of tables that are stored with one zero, computed of nothing but numbers that have one.
+//! whatever the next key says, and be no peers of theirs. Joins compare keys as numbers, but tell the scan of their other side
+//! bounds of them, which go by the bits again. The last key of a sort is left as it is, since the order of equal rows is open,
+//! and so are columns of tables that are stored with one zero, computed of nothing but numbers that have one.
 
 use std::sync::Arc;
 
@@ -12,7 +14,7 @@ use datafusion::common::{DFSchema, JoinType};
 use datafusion::datasource::source_as_provider;
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::Sort as Item;
-use datafusion::logical_expr::{Distinct, Expr, ExprSchemable as _, LogicalPlan, TableScan};
+use datafusion::logical_expr::{Distinct, Expr, ExprSchemable as _, Join, LogicalPlan, TableScan};
 
 use super::last_rule::LastRule;
 use super::renamed::rewritten;
@@ -42,8 +44,20 @@ fn with_keys(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
             let plan = LogicalPlan::Aggregate(aggregate);
             rewritten(plan, |expr, schema| Ok(of_aggregate(expr, schema, &input)))
         }
+        LogicalPlan::Join(join) => Ok(of_join(join)),
         plan => Ok(Transformed::no(plan)),
     }
+}
+
+/// Joins that keep the rows of both sides tell no bounds.
+fn of_join(mut join: Join) -> Transformed<LogicalPlan> {
+    let tells_bounds = join.join_type != JoinType::Full;
+    let mut is_changed = false;
+    for (left, right) in join.on.iter_mut().filter(|_| tells_bounds) {
+        is_changed |= by_one_zero(left, join.left.schema(), &join.left);
+        is_changed |= by_one_zero(right, join.right.schema(), &join.right);
+    }
+    Transformed::new_transformed(LogicalPlan::Join(join), is_changed)
 }
 
 /// By all keys of a window rows are told apart.
@@ -155,7 +169,7 @@ fn has_one_zero(scan: &TableScan) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::logical_expr::{LogicalPlanBuilder, cast, col, lit};
+    use datafusion::logical_expr::{JoinType, LogicalPlanBuilder, cast, col, lit};
 
     use super::*;
 
@@ -184,5 +198,29 @@ mod tests {
         );
         let whole = vec![whole.sort(true, false), key("column1")];
         assert!(!with_keys(sorted(whole)).unwrap().transformed);
+    }
+
+    #[test]
+    fn keys_of_joins_have_one_zero_where_they_may_have_two() {
+        let side = |name: &str, values: Vec<Vec<Expr>>| {
+            let rows = LogicalPlanBuilder::values(values);
+            rows.and_then(|rows| rows.alias(name)).unwrap()
+        };
+        let joined = |join_type, on: &str| {
+            let left = side("l", vec![vec![lit(-0.0), lit(1)]]);
+            let right = side("r", vec![vec![lit(0.0), lit(1)]]).build().unwrap();
+            let on = (vec![format!("l.{on}")], vec![format!("r.{on}")]);
+            let plan = left.join(right, join_type, on, None);
+            with_keys(plan.and_then(LogicalPlanBuilder::build).unwrap()).unwrap()
+        };
+        assert!(!joined(JoinType::Inner, "column2").transformed);
+        assert!(!joined(JoinType::Full, "column1").transformed);
+        let found = joined(JoinType::LeftSemi, "column1");
+        let LogicalPlan::Join(join) = &found.data else {
+            unreachable!("a join stays one");
+        };
+        let key = |name: &str| float_key(col(name));
+        assert_eq!(join.on, [(key("l.column1"), key("r.column1"))]);
+        assert!(!with_keys(found.data).unwrap().transformed);
     }
 }

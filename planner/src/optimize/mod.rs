@@ -19,8 +19,10 @@ mod kept_keys;
 mod kept_order;
 mod last_rule;
 mod limited_rows;
+mod lone_laterals;
 mod missing_groups;
 mod named_filters;
+mod named_inputs;
 mod node_rule;
 mod ordered_once;
 mod projections;
@@ -60,8 +62,10 @@ use independent_columns::with_independent_columns;
 use kept_keys::with_kept_keys;
 use kept_order::with_kept_order;
 use limited_rows::with_limited_rows;
+use lone_laterals::with_lone_laterals;
 use missing_groups::MISSING_GROUPS;
 use named_filters::with_named_filters;
+use named_inputs::with_named_inputs;
 use ordered_once::ORDERED_ONCE;
 use projections::with_projections_above_filters;
 use set_keys::{SET_KEYS, with_computed_set_keys};
@@ -82,8 +86,9 @@ type PhysicalRule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 pub(crate) fn logical_rules() -> Vec<LogicalRule> {
     let rules = with_single_inputs(with_small_constants(Optimizer::new().rules));
     let rules = with_independent_columns(with_group_filters(with_kept_keys(rules)));
+    let rules = with_named_inputs(rules);
     let rules = with_filtered_arguments(with_sorted_distincts(with_sure_first(rules)));
-    let mut rules = with_computed_set_keys(rules);
+    let mut rules = with_computed_set_keys(with_lone_laterals(rules));
     for last in [
         MISSING_GROUPS,
         FLOAT_KEYS,

@@ -252,7 +252,7 @@ const LINES: &[Line] = &[
     line(&["array_replace_all"], &[ArrayOf(1), ElementOf(0)]),
     line(&["array_element", "array_slice"], &[Any, Int4]),
     line(
-        &["array_length", "array_lower", "array_upper", "trim_array"],
+        &["array_extent", "array_lower", "array_upper", "trim_array"],
         &[Any, Int4],
     ),
     line(&["array_fill"], &[Any, Int4s]),

@@ -188,7 +188,7 @@ impl Session {
         }
         let schema = work.schema(&statement.statement, &parameter_types)?;
         let stored = match parameter_types.iter().any(holds_numerics) {
-            true => stored_parameters(statement),
+            true => stored_parameters(statement, &declared),
             false => BTreeSet::new(),
         };
         let plan_bytes = kept::plan_bytes(&work, !parameter_types.is_empty());

@@ -15,7 +15,7 @@ use super::functions::type_text;
 use super::information_schema::type_columns;
 use super::normal_form::{self, Columns, shown_name};
 use super::objects::Objects;
-use super::own_types::array_name;
+use super::own_types::ArrayNames;
 use super::relation_rows::{DEFAULT_COLLATION, is_text, storage};
 use super::server_tables::owner;
 use super::{PG_CATALOG, columns, usage_rows};
@@ -81,6 +81,7 @@ fn category(name: &str) -> &'static str {
 
 /// Rows of `pg_type`: each domain and its arrays.
 pub(super) fn types(objects: &Objects) -> Result<Vec<Row>> {
+    let arrays = ArrayNames::of(objects)?;
     let mut rows = Vec::new();
     for facts in objects.facts().domains()? {
         let Some((column, base_oid, modifier)) = base(&facts) else {
@@ -133,7 +134,7 @@ pub(super) fn types(objects: &Objects) -> Result<Vec<Row>> {
             ("typdefaultbin", default(objects, &facts).into()),
             ("typdefault", default(objects, &facts).into()),
         ]);
-        let array = array_name(objects, &facts.known.schema, &facts.known.name)?;
+        let array = arrays.of_type(&facts.known.schema, &facts.known.name);
         let named = (array.as_str(), facts.owner.as_str());
         let numbers = (oid, number(definition.array_oid));
         rows.push(array_row(named, numbers, &schema, "i"));

@@ -7,7 +7,7 @@ use datafusion::error::Result;
 
 use super::cells::{Cell, Row};
 use super::objects::Objects;
-use super::own_types::array_name;
+use super::own_types::ArrayNames;
 use super::server_tables::owner;
 use super::{PG_CATALOG, columns};
 
@@ -24,6 +24,7 @@ fn number(oid: u32) -> i32 {
 
 /// Rows of `pg_type`: each enum and its arrays.
 pub(super) fn types(objects: &Objects) -> Result<Vec<Row>> {
+    let arrays = ArrayNames::of(objects)?;
     let mut rows = Vec::new();
     for facts in objects.facts().enums()? {
         let schema: Cell = objects.find_schema(&facts.known.schema)?.into();
@@ -42,7 +43,7 @@ pub(super) fn types(objects: &Objects) -> Result<Vec<Row>> {
             ("typstorage", "p".into()),
             ("typalign", "i".into()),
         ]);
-        let array = array_name(objects, &facts.known.schema, &facts.known.name)?;
+        let array = arrays.of_type(&facts.known.schema, &facts.known.name);
         let named = (array.as_str(), facts.owner.as_str());
         let numbers = (number(facts.known.oid), number(facts.known.array_oid));
         let arrays = array_row(named, numbers, &schema, "i");

@@ -137,10 +137,6 @@ fn columns(view: &View<'_>) -> Vec<Row> {
     };
     let row = |(idx, column): (usize, &WireColumn)| {
         let identity = relation.identity(idx);
-        let steps = identity.map(|found| (found.start.to_string(), found.increment.to_string()));
-        let steps = steps
-            .as_ref()
-            .map(|(start, step)| (start.as_str(), step.as_str()));
         let generated = shown_generation(view.objects, relation, idx, &columns);
         let default = shown_default(view.objects, relation, idx, column);
         let mut row = view.table();
@@ -161,9 +157,6 @@ fn columns(view: &View<'_>) -> Vec<Row> {
                     })
                     .into(),
             ),
-            ("identity_start", steps.map(|(start, _)| start).into()),
-            ("identity_increment", steps.map(|(_, step)| step).into()),
-            ("identity_cycle", yes_or_no(false)),
             (
                 "is_generated",
                 if generated.is_some() {
@@ -178,6 +171,7 @@ fn columns(view: &View<'_>) -> Vec<Row> {
         ]);
         let limits = (relation.text_limit(idx), relation.clock_digits(idx));
         row.extend(type_columns(view.database, column, limits));
+        row.extend(identity_columns(relation, idx));
         if let Some(domain) = relation.domain(idx) {
             row.extend([
                 ("domain_catalog", view.database.into()),
@@ -188,6 +182,23 @@ fn columns(view: &View<'_>) -> Vec<Row> {
         row
     };
     columns.iter().enumerate().map(row).collect()
+}
+
+/// What `columns` tells of the numbers of a column.
+fn identity_columns(relation: &Relation, idx: usize) -> Row {
+    let identity = relation.identity(idx);
+    let bounds = identity.and_then(|found| found.bounds(relation.columns.field(idx).data_type()));
+    let text = |number: Option<i64>| Cell::from(number.map(|number| number.to_string()));
+    vec![
+        ("identity_start", text(identity.map(|found| found.start))),
+        (
+            "identity_increment",
+            text(identity.map(|found| found.increment)),
+        ),
+        ("identity_maximum", text(bounds.map(|(_, max)| max))),
+        ("identity_minimum", text(bounds.map(|(min, _)| min))),
+        ("identity_cycle", yes_or_no(false)),
+    ]
 }
 
 /// The types of columns, as `columns` tells them.

@@ -55,7 +55,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::Statement;
 
-use oids::Oids;
+use oids::{Oids, SessionOids};
 use schema::SystemSchema;
 
 pub(crate) use functions::{procedure_name, shown_type};
@@ -81,7 +81,7 @@ impl SessionExtension for PgCatalog {
         let objects = objects::Objects::new(
             Arc::downgrade(catalogs),
             session.database,
-            Arc::clone(&self.oids),
+            SessionOids::new(Arc::clone(&self.oids)),
             session.catalog.clone(),
         );
         for name in [PG_CATALOG, INFORMATION_SCHEMA] {

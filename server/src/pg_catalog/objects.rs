@@ -17,7 +17,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::cells::schema_of;
 use super::columns::{self, SystemRelation};
-use super::oids::{ObjectName, Oids};
+use super::oids::{ObjectName, SessionOids};
 use super::relation::Relation;
 use super::roles;
 
@@ -29,7 +29,7 @@ const RELATIONS_IN_FLIGHT: usize = 32;
 pub(super) struct Objects {
     catalogs: Weak<dyn CatalogProviderList>,
     database: &'static str,
-    oids: Arc<Oids>,
+    oids: SessionOids,
     facts: CatalogFacts,
 }
 
@@ -73,7 +73,7 @@ impl Objects {
     pub(super) fn new(
         catalogs: Weak<dyn CatalogProviderList>,
         database: &'static str,
-        oids: Arc<Oids>,
+        oids: SessionOids,
         facts: CatalogFacts,
     ) -> Objects {
         Objects {

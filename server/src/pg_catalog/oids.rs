@@ -2,10 +2,13 @@
 //!
 //! In: names; out: a number that is the same in every session and after a restart, and the way back. What is of a
 //! fresh PostgreSQL has its numbers; the others are hashes of the names. Tables, views
-//! and models have the numbers of their entries, which a rename keeps.
+//! and models have the numbers of their entries, which a rename keeps. What is of temporary relations is known to their
+//! session alone, and forgotten with it.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use auspex_planner::is_temporary_schema;
 
 use super::columns;
 use super::schemas::written_schema;
@@ -29,6 +32,52 @@ const FIXED: &[(&str, i32)] = &[
 /// A schema's and an object's name; the schema itself has an empty object name.
 pub(super) type ObjectName = (String, String);
 
+/// The numbers that a session knows.
+#[derive(Debug, Clone)]
+pub(super) struct SessionOids {
+    /// Those of the server.
+    shared: Arc<Oids>,
+    /// Those of temporary relations, and of what they have: keys, checks, defaults, types.
+    own: Arc<Oids>,
+}
+
+impl SessionOids {
+    /// Those of a session that begins.
+    pub(super) fn new(shared: Arc<Oids>) -> SessionOids {
+        SessionOids {
+            shared,
+            own: Arc::default(),
+        }
+    }
+
+    /// The number of a schema.
+    pub(super) fn schema(&self, schema: &str) -> i32 {
+        self.object(schema, "")
+    }
+
+    /// The number of an object.
+    pub(super) fn object(&self, schema: &str, name: &str) -> i32 {
+        match is_temporary_schema(schema) || self.is_of_temporary(name) {
+            true => self.own.object(schema, name),
+            false => self.shared.object(schema, name),
+        }
+    }
+
+    /// The object of a number, if it was asked for before.
+    pub(super) fn name(&self, oid: i32) -> Option<ObjectName> {
+        self.own.name(oid).or_else(|| self.shared.name(oid))
+    }
+
+    /// Whether a name begins with the number of a temporary relation, as the names of what relations have do.
+    fn is_of_temporary(&self, name: &str) -> bool {
+        let number = name
+            .split('.')
+            .next()
+            .and_then(|digits| digits.parse().ok());
+        number.is_some_and(|number: i32| self.own.lock().by_oid.contains_key(&number))
+    }
+}
+
 /// The numbers given so far.
 #[derive(Debug, Default)]
 pub(super) struct Oids {
@@ -42,14 +91,9 @@ struct Given {
 }
 
 impl Oids {
-    /// The number of a schema.
-    pub(super) fn schema(&self, schema: &str) -> i32 {
-        self.object(schema, "")
-    }
-
     /// The number of an object.
-    pub(super) fn object(&self, schema: &str, name: &str) -> i32 {
-        // Sessions come and go, and none sees those of another.
+    fn object(&self, schema: &str, name: &str) -> i32 {
+        // The schema of temporary relations has another name in each session, and their numbers are the same.
         let schema = written_schema(schema);
         let key = (schema.to_owned(), name.to_owned());
         let mut given = self.lock();
@@ -67,7 +111,7 @@ impl Oids {
     }
 
     /// The object of a number, if it was asked for before.
-    pub(super) fn name(&self, oid: i32) -> Option<ObjectName> {
+    fn name(&self, oid: i32) -> Option<ObjectName> {
         let relation = columns::all().find(|relation| relation.oid == oid);
         match relation {
             Some(relation) => Some((relation.schema.to_owned(), relation.name.to_owned())),
@@ -112,6 +156,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_of_temporary_relations_is_known_to_their_session() {
+        let shared = Arc::<Oids>::default();
+        let sessions = [(); 2].map(|()| SessionOids::new(Arc::clone(&shared)));
+        let oid = sessions[0].object("pg_temp_3", "secret");
+        let check = sessions[0].object("check", &format!("{oid}.secret_check"));
+        assert_eq!(
+            sessions[0].name(oid),
+            Some(("pg_temp".to_owned(), "secret".to_owned()))
+        );
+        assert!(sessions[0].name(check).is_some());
+        assert_eq!(sessions[1].name(oid), None);
+        assert_eq!(sessions[1].name(check), None);
+        assert_eq!(sessions[1].object("pg_temp_4", "secret"), oid);
+        let other = sessions[0].object("check", "16384.t_check");
+        assert!(sessions[1].name(other).is_some());
+    }
+
+    #[test]
     fn numbers_are_stable_and_lead_back_to_their_names() {
         let oids = Oids::default();
         let oid = oids.object("ml", "models");
@@ -119,7 +181,7 @@ mod tests {
         assert_eq!(oids.object("ml", "models"), oid);
         assert_eq!(Oids::default().object("ml", "models"), oid);
         assert_eq!(oids.name(oid), Some(("ml".to_owned(), "models".to_owned())));
-        assert_eq!(oids.schema("pg_catalog"), 11);
+        assert_eq!(oids.object("pg_catalog", ""), 11);
         assert_eq!(oids.object("pg_catalog", "pg_class"), 1259);
         assert_eq!(
             Oids::default().name(1259),

@@ -10,6 +10,7 @@ use datafusion::arrow::datatypes::Field;
 use datafusion::error::Result;
 
 use super::PG_CATALOG;
+use super::columns;
 use super::functions::{identifier_parts, is_catalog_type, quoted};
 use super::objects::Objects;
 use super::row_types;
@@ -73,49 +74,73 @@ fn stem(name: &str) -> (&str, usize) {
     (stem, name.len() - stem.len())
 }
 
-/// The name of the arrays of a type: underscores before its own, as many as it takes to be no other's.
-pub(super) fn array_name(objects: &Objects, schema: &str, name: &str) -> Result<String> {
-    let (stem, n_before) = stem(name);
-    let arrays = array_underscores(n_before, |n| {
-        Ok(n == n_before || exists(objects, schema, stem, n)?)
-    })?;
-    let n_of_array = arrays.get(&n_before).copied().unwrap_or(n_before + 1);
-    Ok("_".repeat(n_of_array) + stem)
-}
+/// The names of the arrays of all types. Names may be of any length, so that each is looked at once.
+pub(super) struct ArrayNames(BTreeMap<(String, String), BTreeMap<usize, usize>>);
 
-/// Whether a type is called a stem behind so many underscores.
-fn exists(objects: &Objects, schema: &str, stem: &str, n_before: usize) -> Result<bool> {
-    let name = "_".repeat(n_before) + stem;
-    Ok(of_name(objects, schema, &name)?.is_some())
-}
-
-/// The underscores of the arrays of all types of one stem that have at most so many themselves, by those of the types. The
-/// shortest name comes first, since the arrays of longer ones evade its arrays.
-fn array_underscores(
-    n_most: usize,
-    exists: impl Fn(usize) -> Result<bool>,
-) -> Result<BTreeMap<usize, usize>> {
-    let mut known: BTreeMap<usize, bool> = BTreeMap::new();
-    let mut look = |n: usize| match known.get(&n) {
-        Some(is_there) => Ok(*is_there),
-        None => exists(n).inspect(|is_there| {
-            known.insert(n, *is_there);
-        }),
-    };
-    let mut arrays = BTreeMap::new();
-    let mut taken = BTreeSet::new();
-    for n in 0..=n_most {
-        if !look(n)? {
-            continue;
+impl ArrayNames {
+    pub(super) fn of(objects: &Objects) -> Result<ArrayNames> {
+        let made = objects.facts().made_types()?.into_iter();
+        let made = made.map(|made| (made.schema, made.name));
+        let rows = objects.row_places()?.into_iter();
+        let rows = rows.map(|place| (place.schema, place.name));
+        let mut elements: BTreeMap<(String, String), BTreeSet<usize>> = BTreeMap::new();
+        for (schema, name) in made.chain(rows) {
+            let (stem, n_before) = stem(&name);
+            let of_stem = elements.entry((schema, stem.to_owned()));
+            of_stem.or_default().insert(n_before);
         }
-        let mut array = n + 1;
-        while taken.contains(&array) || look(array)? {
-            array += 1;
-        }
-        taken.insert(array);
-        arrays.insert(n, array);
+        let named = elements.into_iter();
+        let named = named.map(|(stem, elements)| (stem, array_underscores(&elements)));
+        Ok(ArrayNames(named.collect()))
     }
-    Ok(arrays)
+
+    /// The name of the arrays of a type: underscores before its own, as many as it takes to be no other's.
+    pub(super) fn of_type(&self, schema: &str, name: &str) -> String {
+        let (stem, n_before) = stem(name);
+        let of_stem = self.0.get(&(schema.to_owned(), stem.to_owned()));
+        let known = of_stem.and_then(|arrays| arrays.get(&n_before));
+        "_".repeat(known.copied().unwrap_or(n_before + 1)) + stem
+    }
+}
+
+/// The underscores of the types of one stem that have fewer than so many.
+fn elements_below(
+    objects: &Objects,
+    schema: &str,
+    stem: &str,
+    n_before: usize,
+) -> Result<BTreeSet<usize>> {
+    let n_bytes = stem.len() + n_before;
+    let mut names = objects.facts().underscored(schema, stem, n_bytes)?;
+    // Those of the server have no entries.
+    let system = columns::all().filter(|relation| relation.schema == schema);
+    names.extend(system.map(|relation| relation.name.to_owned()));
+    names.push(stem.to_owned());
+    let mut elements = BTreeSet::new();
+    for name in names {
+        let (stem_of_name, n_of_name) = self::stem(&name);
+        let is_asked = stem_of_name == stem && n_of_name < n_before;
+        if is_asked && of_name(objects, schema, &name)?.is_some() {
+            elements.insert(n_of_name);
+        }
+    }
+    Ok(elements)
+}
+
+/// The underscores of the arrays of all types of one stem, by those of the types. The shortest name comes first, since the
+/// arrays of longer ones evade its arrays; so each has more than the one before.
+fn array_underscores(elements: &BTreeSet<usize>) -> BTreeMap<usize, usize> {
+    let mut arrays = BTreeMap::new();
+    let mut free = 0;
+    for element in elements {
+        free = free.max(element + 1);
+        while elements.contains(&free) {
+            free += 1;
+        }
+        arrays.insert(*element, free);
+        free += 1;
+    }
+    arrays
 }
 
 /// The number of a schema's type, or of arrays, by a name of the catalogs or with brackets.
@@ -128,10 +153,10 @@ fn number_in(objects: &Objects, schema: &str, name: &str) -> Result<Option<i32>>
         return Ok(Some(known.oid));
     }
     let (stem, n_before) = stem(name);
-    let Some(n_most) = n_before.checked_sub(1) else {
+    if n_before == 0 {
         return Ok(None);
-    };
-    let arrays = array_underscores(n_most, |n| exists(objects, schema, stem, n))?;
+    }
+    let arrays = array_underscores(&elements_below(objects, schema, stem, n_before)?);
     let element = arrays.iter().find(|(_, array)| **array == n_before);
     if let Some((n_of_element, _)) = element {
         let known = of_name(objects, schema, &("_".repeat(*n_of_element) + stem))?;
@@ -198,27 +223,18 @@ pub(super) fn is_visible(objects: &Objects, oid: i32) -> Result<Option<bool>> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use super::*;
 
     #[test]
-    fn arrays_of_many_names_of_one_stem_take_few_looks() -> Result<()> {
-        let n_looks = Cell::new(0);
-        let arrays = array_underscores(59, |n| {
-            n_looks.set(n_looks.get() + 1);
-            Ok(n < 60)
-        })?;
-        let expected: BTreeMap<usize, usize> = (0..60).map(|n| (n, 60 + n)).collect();
-        assert_eq!(arrays, expected);
-        assert_eq!(n_looks.get(), 120);
-        Ok(())
+    fn arrays_of_many_names_of_one_stem_are_named_at_once() {
+        let arrays = array_underscores(&(0..1_000_000).collect());
+        assert_eq!(arrays.get(&0), Some(&1_000_000));
+        assert_eq!(arrays.get(&999_999), Some(&1_999_999));
     }
 
     #[test]
-    fn arrays_of_longer_names_evade_those_of_shorter_ones() -> Result<()> {
-        let arrays = array_underscores(3, |n| Ok([0, 1, 3].contains(&n)))?;
+    fn arrays_of_longer_names_evade_those_of_shorter_ones() {
+        let arrays = array_underscores(&BTreeSet::from([0, 1, 3]));
         assert_eq!(arrays, BTreeMap::from([(0, 2), (1, 4), (3, 5)]));
-        Ok(())
     }
 }

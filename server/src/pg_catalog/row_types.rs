@@ -15,7 +15,7 @@ use super::enum_rows::array_row;
 use super::fresh;
 use super::functions::column;
 use super::objects::{Objects, RowPlace};
-use super::own_types::array_name;
+use super::own_types::ArrayNames;
 use super::server_tables::owner;
 
 /// Where the numbers of row types begin, and those of arrays of them: what stands behind is the number of a relation's entry,
@@ -88,11 +88,12 @@ pub(super) fn relation_of(objects: &Objects, oid: i32) -> Option<(i32, bool)> {
 pub(super) fn types(objects: &Objects) -> Result<Vec<Row>> {
     let schemas = objects.namespaces()?.into_iter();
     let schemas: BTreeMap<String, i32> = schemas.map(|known| (known.name, known.oid)).collect();
+    let arrays = ArrayNames::of(objects)?;
     let mut rows = Vec::new();
     for place in objects.row_places()? {
         let schema: Cell = schemas.get(&place.schema).copied().into();
         rows.push(row_type(objects, &place, &schema));
-        let array = array_name(objects, &place.schema, &place.name)?;
+        let array = arrays.of_type(&place.schema, &place.name);
         let named = (array.as_str(), place.owner.as_str());
         rows.push(array_row(named, numbers(objects, place.oid), &schema, "d"));
     }

@@ -355,6 +355,8 @@ impl<S: Stream> Connection<S> {
         if may_set.iter().any(|verb| tag.starts_with(verb)) {
             self.report_parameters().await?;
         }
+        // Functions change settings, too; what stands behind in a pipeline is read with them.
+        self.adopt_encoding();
         let complete = CommandComplete::new(tag);
         self.socket
             .feed(PgWireBackendMessage::CommandComplete(complete))

@@ -1,10 +1,11 @@
 //! From the startup message to a client whose name is proved.
 //!
-//! In: the startup message and where it came from; out: nothing, or why the client is not let in. What is told is the same
-//! for a wrong password, no password, and no such role.
+//! In: the startup message and where it came from; out: the role whose password was given, if one was asked for, or why the
+//! client is not let in. What is told is the same for a wrong password, no password, and no such role.
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use auspex_planner::ProvenRole;
 use pgwire::api::PgWireConnectionState;
 use pgwire::messages::startup::{Authentication, PasswordMessageFamily, Startup};
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
@@ -37,21 +38,22 @@ impl Names {
     }
 }
 
-/// Lets the client prove who it is, as the rules ask for.
+/// Lets the client prove who it is, as the rules ask for; gives the role whose password it was.
 pub(super) async fn authenticate<S: Stream>(
     socket: &mut Socket<S>,
     names: &Names,
     peer: &Peer,
     shared: &Shared,
-) -> Result<(), Interruption> {
+) -> Result<Option<ProvenRole>, Interruption> {
     match method(names, peer, shared) {
-        Some(Method::Trust) => Ok(()),
+        Some(Method::Trust) => Ok(None),
         Some(Method::Scram) => {
             socket.set_state(PgWireConnectionState::AuthenticationInProgress);
-            ask_password(socket, names, peer, shared).await
+            let role = ask_password(socket, names, peer, shared).await?;
+            Ok(Some(role))
         }
         Some(Method::Certificate) => match &peer.certificate_name {
-            Some(name) if *name == names.user => Ok(()),
+            Some(name) if *name == names.user => Ok(None),
             Some(_) => {
                 let message = format!(
                     "certificate authentication failed for user \"{}\"",
@@ -113,7 +115,7 @@ async fn ask_password<S: Stream>(
     names: &Names,
     peer: &Peer,
     shared: &Shared,
-) -> Result<(), Interruption> {
+) -> Result<ProvenRole, Interruption> {
     let address = peer
         .address
         .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip());
@@ -145,7 +147,8 @@ async fn ask_password<S: Stream>(
     let failure = match outcome.await {
         Ok(data) => {
             shared.throttle.succeeded(address, &names.user);
-            return Ok(send(socket, Authentication::SASLFinal(data)).await?);
+            send(socket, Authentication::SASLFinal(data)).await?;
+            return Ok(facts.role);
         }
         Err(Ended::Lost) => return Err(Interruption::Lost),
         Err(Ended::Wrong) => wrong_password(names),

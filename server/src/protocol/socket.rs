@@ -35,6 +35,10 @@ const READ_BUFFER_BYTES: usize = 8 * 1024;
 /// Bytes that are gathered before they are sent.
 const WRITE_BUFFER_BYTES: usize = 64 * 1024;
 
+/// The kind of the message that ends a connection, and those of messages that run statements.
+const GOODBYE: u8 = b'X';
+const RUNNING: [u8; 2] = [b'Q', b'E'];
+
 /// How long a farewell may take: its client may not read.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -117,6 +121,15 @@ struct Refused {
 struct Ahead {
     message: Result<Arrived, Malformed>,
     n_bytes: usize,
+}
+
+impl Ahead {
+    fn kind(&self) -> Option<u8> {
+        match &self.message {
+            Ok(Arrived::Message(message)) => message.first().copied(),
+            _ => None,
+        }
+    }
 }
 
 /// What came from the network.
@@ -365,19 +378,32 @@ impl<S: Stream> Socket<S> {
         converted.map_err(|wrong| Malformed::untranslatable(kind, &wrong))
     }
 
-    /// Resolves when the client goes away; messages that arrive are kept for `next`.
+    /// Resolves when the client goes away; messages that arrive are kept for `next`. Who says goodbye behind statements that
+    /// wait has not gone before they have run.
     pub(super) async fn departure(&mut self) {
         loop {
-            if self.ahead.len() >= READ_AHEAD || self.ahead_bytes >= READ_AHEAD_BYTES {
+            let is_full = self.ahead.len() >= READ_AHEAD || self.ahead_bytes >= READ_AHEAD_BYTES;
+            let last = self.ahead.back().and_then(Ahead::kind);
+            if is_full || last == Some(GOODBYE) {
                 std::future::pending::<()>().await;
             }
             match self.read().await {
                 Some(Err(Unreadable::Rest(_) | Unreadable::Version(_))) | None => return,
-                Some(Ok(Arrived::Message(message))) if message.first() == Some(&b'X') => return,
+                Some(Ok(Arrived::Message(message)))
+                    if message.first() == Some(&GOODBYE) && !self.statements_wait() =>
+                {
+                    return;
+                }
                 Some(Ok(message)) => self.keep(Ok(message)),
                 Some(Err(Unreadable::Malformed(malformed))) => self.keep(Err(malformed)),
             }
         }
+    }
+
+    /// Whether a message that runs a statement was read ahead.
+    fn statements_wait(&self) -> bool {
+        let mut kinds = self.ahead.iter().filter_map(Ahead::kind);
+        kinds.any(|kind| RUNNING.contains(&kind))
     }
 
     /// Sends a message, not necessarily at once.

@@ -15,6 +15,7 @@ mod cursors;
 mod domains;
 mod explain;
 mod explain_options;
+mod identity_changes;
 mod into_table;
 mod lake;
 mod manage;
@@ -62,6 +63,8 @@ use crate::rows_from;
 use crate::statement::{ParsedStatement, Statement};
 use crate::variadic;
 use cursor::Cursor;
+pub(crate) use identity_changes::settle as identity_changes_as_defaults;
+pub use identity_changes::{IdentityChanges, identity_changes};
 pub use options::literal_option;
 
 /// Reads every statement of a client's text. Empty statements are left out.

@@ -83,7 +83,10 @@ fn options(cursor: &mut Cursor<'_>) -> Result<SequenceOptions, ParseError> {
 }
 
 /// Reads one option; `false`: it was given before.
-fn option(cursor: &mut Cursor<'_>, options: &mut SequenceOptions) -> Result<bool, ParseError> {
+pub(super) fn option(
+    cursor: &mut Cursor<'_>,
+    options: &mut SequenceOptions,
+) -> Result<bool, ParseError> {
     Ok(if cursor.eat_word("AS") {
         let mut word = cursor.any_word("a type of whole numbers")?.value;
         word.make_ascii_lowercase();

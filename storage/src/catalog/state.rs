@@ -4,6 +4,7 @@
 //! at. Nothing here reads or writes files.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -142,6 +143,20 @@ impl CatalogState {
             .get(schema)
             .into_iter()
             .flat_map(BTreeMap::values)
+    }
+
+    /// What a schema holds under names that begin so.
+    pub fn entries_with_prefix(
+        &self,
+        schema: &str,
+        prefix: &str,
+    ) -> impl Iterator<Item = &Arc<CatalogEntry>> {
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let named = self.objects.get(schema).into_iter();
+        named
+            .flat_map(move |entries| entries.range::<str, _>(from))
+            .take_while(move |(name, _)| name.starts_with(prefix))
+            .map(|(_, entry)| entry)
     }
 
     /// The object of a name that lies in no schema.

@@ -21,6 +21,7 @@ use deltalake::protocol::DeltaOperation;
 use futures::StreamExt as _;
 
 use crate::error::{Error, Result};
+use crate::quoted_names::quoted_name;
 use crate::tables::delta_commit::discard;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase};
 use crate::tables::delta_scan::{DeltaScan, FILE_COLUMN, ROW_COLUMN};
@@ -270,5 +271,7 @@ async fn first(plan: &LogicalPlan, key: &Key, session: &dyn Session) -> Result<O
 pub(crate) fn shown(key: &Key, rows: &RecordBatch) -> String {
     let values = rows.columns().iter().map(|column| shown_value(column, 0));
     let values: Vec<String> = values.collect();
-    format!("({})=({})", key.columns.join(", "), values.join(", "))
+    let columns = key.columns.iter().map(|column| quoted_name(column));
+    let columns: Vec<String> = columns.collect();
+    format!("({})=({})", columns.join(", "), values.join(", "))
 }

@@ -50,8 +50,10 @@ pub struct Identity {
     pub kind: IdentityKind,
     /// The name of the numbers, which a rename of the column keeps.
     pub sequence: String,
-    /// The first number.
+    /// The first number, at which they begin anew.
     pub start: i64,
+    /// The first number since they were last changed.
+    pub origin: i64,
     /// From each number to the next.
     pub increment: i64,
 }
@@ -67,11 +69,26 @@ impl Identity {
         self.kind == IdentityKind::Serial
     }
 
+    /// The least and the greatest number for a column of a type: those of the type, of the sign of the steps unless they
+    /// begin elsewhere. `None`: the type is none of whole numbers.
+    pub fn bounds(&self, data_type: &DataType) -> Option<(i64, i64)> {
+        let (least, greatest) = match data_type {
+            DataType::Int16 => (i64::from(i16::MIN), i64::from(i16::MAX)),
+            DataType::Int32 => (i64::from(i32::MIN), i64::from(i32::MAX)),
+            DataType::Int64 => (i64::MIN, i64::MAX),
+            _ => return None,
+        };
+        Some(match self.increment > 0 {
+            true => (self.start.min(self.origin).min(1), greatest),
+            false => (least, self.start.max(self.origin).max(-1)),
+        })
+    }
+
     /// The number of the row that is the `count`th to get one, from 1. Error: `IdentityExhausted`.
     pub fn number(&self, count: i64) -> Result<i64> {
         let steps = count.checked_sub(1);
         let far = steps.and_then(|steps| steps.checked_mul(self.increment));
-        let number = far.and_then(|far| self.start.checked_add(far));
+        let number = far.and_then(|far| self.origin.checked_add(far));
         number.ok_or_else(|| Error::IdentityExhausted {
             column: self.sequence.clone(),
         })
@@ -148,7 +165,7 @@ impl TableShape {
     /// How the numbers of an identity column are given.
     pub fn identity_of(&self, column: &Field) -> Option<Identity> {
         let (kind, sequence) = column.metadata().get(IDENTITY_KEY)?.split_once(':')?;
-        // `always`, or with a start and steps of its own `always,10,5`.
+        // `always`, or with a start and steps of its own `always,10,5`, or going on elsewhere `always,10,5,42`.
         let mut parts = kind.split(',');
         let kind = match parts.next()? {
             "always" => IdentityKind::Always,
@@ -156,11 +173,13 @@ impl TableShape {
             _ => IdentityKind::ByDefault,
         };
         let mut number = || parts.next().and_then(|digits| digits.parse().ok());
+        let start = number().unwrap_or(1);
         Some(Identity {
             kind,
             sequence: sequence.to_owned(),
-            start: number().unwrap_or(1),
+            start,
             increment: number().unwrap_or(1),
+            origin: number().unwrap_or(start),
         })
     }
 
@@ -171,9 +190,10 @@ impl TableShape {
             IdentityKind::ByDefault => "default",
             IdentityKind::Serial => "serial",
         };
-        let steps = match (identity.start, identity.increment) {
-            (1, 1) => String::new(),
-            (start, increment) => format!(",{start},{increment}"),
+        let steps = match (identity.start, identity.increment, identity.origin) {
+            (1, 1, 1) => String::new(),
+            (start, increment, origin) if origin == start => format!(",{start},{increment}"),
+            (start, increment, origin) => format!(",{start},{increment},{origin}"),
         };
         let note = format!("{kind}{steps}:{}", identity.sequence);
         self.set_note(idx, IDENTITY_KEY, Some(&note));
@@ -193,6 +213,7 @@ impl TableShape {
         let sequence = format!("{}.{}", column.name(), uuid::Uuid::new_v4());
         let anew = Identity {
             sequence,
+            origin: identity.start,
             ..identity
         };
         self.set_identity(idx, &anew);

@@ -248,22 +248,32 @@ impl Domain<'_> {
 
     fn distinct_on(&self, node: &DistinctOn) -> Result<LogicalPlan> {
         let input = Arc::new(self.pushed(&node.input, Empty::Kept)?);
-        let of = |exprs: &[Expr]| Ok(self.with_keys(self.renamed_exprs(exprs)?));
-        let order = node.sort_expr.as_ref().map(|order| {
-            let keys = self.key_exprs().map(|key| key.sort(true, false));
-            Ok(keys.chain(self.sort_keys(order)?).collect())
-        });
-        let on = self.key_exprs().chain(
-            node.on_expr
-                .iter()
-                .cloned()
-                .map(|expr| self.replaced(expr))
-                .collect::<Result<Vec<Expr>>>()?,
-        );
-        let select: Result<Vec<Expr>> = of(&node.select_expr);
-        let order: Option<Result<Vec<SortExpr>>> = order;
-        let distinct = DistinctOn::try_new(on.collect(), select?, order.transpose()?, input)?;
+        let select = self.with_keys(self.renamed_exprs(&node.select_expr)?);
+        // A key may be an outer column, and then is one of ours already.
+        let mut on: Vec<Expr> = Vec::with_capacity(node.on_expr.len());
+        let own = node.on_expr.iter().cloned().map(|expr| self.replaced(expr));
+        for key in self.key_exprs().map(Ok).chain(own) {
+            let key = key?;
+            if !on.contains(&key) {
+                on.push(key);
+            }
+        }
+        let order = node.sort_expr.as_ref();
+        let order = order.map(|order| self.key_order(order));
+        let distinct = DistinctOn::try_new(on, select, order.transpose()?, input)?;
         Ok(LogicalPlan::Distinct(Distinct::On(distinct)))
+    }
+
+    /// An order in which the keys come first, each expression once.
+    fn key_order(&self, order: &[SortExpr]) -> Result<Vec<SortExpr>> {
+        let keys = self.key_exprs().map(|key| key.sort(true, false));
+        let mut sorts: Vec<SortExpr> = Vec::with_capacity(order.len());
+        for sort in keys.chain(self.sort_keys(order)?) {
+            if sorts.iter().all(|known| known.expr != sort.expr) {
+                sorts.push(sort);
+            }
+        }
+        Ok(sorts)
     }
 
     fn aggregated(&self, node: &Aggregate, empty: Empty) -> Result<LogicalPlan> {

@@ -69,15 +69,37 @@ impl Altering<'_> {
         {
             return Ok(());
         }
-        let message = format!(
-            "constraint \"{name}\" of relation \"{}\" does not exist",
-            self.relation
-        );
+        let error = self.no_such_constraint(name);
         if if_exists {
-            control.notify(Notice::plain(format!("{message}, skipping")));
+            control.notify(Notice::plain(format!("{error}, skipping")));
             return Ok(());
         }
-        Err(Error::invalid("42704", message, None))
+        Err(error)
+    }
+
+    /// `VALIDATE CONSTRAINT`, which finds all done: rows were looked at when the check was added, also where that said
+    /// `NOT VALID`, and references are never enforced.
+    pub(super) fn validate_constraint(&self, name: &str) -> Result<()> {
+        let mut references = self.shape.references().into_iter();
+        if self.shape.checks().contains_key(name)
+            || references.any(|reference| reference.name == name)
+        {
+            return Ok(());
+        }
+        if self.shape.keys().iter().any(|key| key.name == name) {
+            let relation = self.relation;
+            let message = format!(
+                "constraint \"{name}\" of relation \"{relation}\" is not a foreign key or check constraint"
+            );
+            return Err(Error::invalid("42809", message, None));
+        }
+        Err(self.no_such_constraint(name))
+    }
+
+    fn no_such_constraint(&self, name: &str) -> Error {
+        let relation = self.relation;
+        let message = format!("constraint \"{name}\" of relation \"{relation}\" does not exist");
+        Error::invalid("42704", message, None)
     }
 
     /// Gives a check, key or reference another name.

@@ -95,7 +95,7 @@ impl Altering<'_> {
         self.forbid_null(column.name());
     }
 
-    fn fault(&self, idx: usize, what: &str) -> Error {
+    pub(super) fn fault(&self, idx: usize, what: &str) -> Error {
         let column = self.shape.columns()[idx].name();
         let relation = self.relation;
         let message = format!("column \"{column}\" of relation \"{relation}\" {what}");

@@ -16,7 +16,7 @@ use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawFieldAcce
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ExprSchemable as _, GetFieldAccess, ReturnFieldArgs,
-    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, lit,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, lit,
 };
 
 use super::{marked, member, read_as};
@@ -44,6 +44,9 @@ const OF_ARRAYS: [&str; 11] = [
 /// The planner's functions whose result is one of their arguments, beside `coalesce`.
 const OF_VALUES: [&str; 3] = ["greatest", "least", "nullif"];
 
+/// The function whose result is of the type of its first argument.
+const NULLIF: &str = "nullif";
+
 /// The functions in the place of the planner's.
 pub(in crate::functions) fn keeping(
     known: &dyn Fn(&str) -> Option<Arc<ScalarUDF>>,
@@ -55,7 +58,15 @@ pub(in crate::functions) fn keeping(
 
 /// A function in the place of the planner's.
 pub(in crate::functions) fn kept(inner: Arc<ScalarUDF>) -> ScalarUDF {
-    ScalarUDF::from(Kept { inner })
+    let signature = match inner.name() {
+        NULLIF => {
+            let planned = inner.signature();
+            let kinds = vec![planned.type_signature.clone(), TypeSignature::UserDefined];
+            Signature::one_of(kinds, planned.volatility)
+        }
+        _ => inner.signature().clone(),
+    };
+    ScalarUDF::from(Kept { inner, signature })
 }
 
 /// Whether a function stands in the place of the planner's own: where no argument has a mark, both do the same.
@@ -154,6 +165,28 @@ impl ExprPlanner for MarkedArrays {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Kept {
     inner: Arc<ScalarUDF>,
+    /// The planner's, of `nullif` also what `coerce_types` takes.
+    signature: Signature,
+}
+
+/// Numbers of one kind and several lengths, which PostgreSQL compares as they are: `nullif(smallint, 1)` is a smallint.
+fn are_alike(types: &[DataType]) -> bool {
+    let is_whole = |found: &DataType| found.is_signed_integer();
+    types.len() == 2 && (types.iter().all(is_whole) || types.iter().all(DataType::is_floating))
+}
+
+/// Such numbers in the longest type.
+fn of_one_length(values: Vec<ColumnarValue>) -> Result<Vec<ColumnarValue>> {
+    let types: Vec<DataType> = values.iter().map(ColumnarValue::data_type).collect();
+    if !are_alike(&types) || types[0] == types[1] {
+        return Ok(values);
+    }
+    let wide = match types[0].is_floating() {
+        true => DataType::Float64,
+        false => DataType::Int64,
+    };
+    let values = values.into_iter();
+    values.map(|value| value.cast_to(&wide, None)).collect()
 }
 
 /// The place of an element: where it is before the first one, that of none.
@@ -172,12 +205,13 @@ fn place(value: ColumnarValue) -> ColumnarValue {
 }
 
 /// Functions whose texts are read as values of the type of the others.
-const READING: [&str; 5] = [
+const READING: [&str; 6] = [
     "array_concat",
     "coalesce",
     "greatest",
     "least",
     "make_array",
+    NULLIF,
 ];
 
 /// The type of values of one type beside which texts are read as such, and NULL is one beside bytes, where the planner would
@@ -249,7 +283,7 @@ impl ScalarUDFImpl for Kept {
     }
 
     fn signature(&self) -> &Signature {
-        self.inner.signature()
+        &self.signature
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
@@ -281,6 +315,9 @@ impl ScalarUDFImpl for Kept {
         if self.name() == ELEMENT {
             args.args = args.args.into_iter().map(place).collect();
         }
+        if self.name() == NULLIF {
+            args.args = of_one_length(args.args)?;
+        }
         // Joined arrays that are all NULL keep the name that a file gives its elements, which is part of their type; the
         // library's own check of a call's type would not let them pass.
         let value = self.inner.inner().invoke_with_args(args)?;
@@ -304,6 +341,7 @@ impl ScalarUDFImpl for Kept {
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         match read_beside(types).filter(|_| READING.contains(&self.name())) {
             Some(wanted) => Ok(vec![wanted; types.len()]),
+            None if self.name() == NULLIF && are_alike(types) => Ok(types.to_vec()),
             None => self.inner.coerce_types(types),
         }
     }

@@ -44,9 +44,11 @@ pub(super) fn cast(
     {
         return items_cast(array, element, cast_item).map(Some);
     }
-    // An array that is written out has its own dimensions.
+    // An array that is written out has its own dimensions, an empty one those of any type.
     let n_found = match inner {
-        Expr::Array(_) => shape(inner).map_or(n_dimensions, |shape| shape.len()),
+        Expr::Array(array) if !array.elem.is_empty() => {
+            shape(inner).map_or(n_dimensions, |shape| shape.len())
+        }
         _ => n_dimensions,
     };
     let arrays_of = |element: DataType| {

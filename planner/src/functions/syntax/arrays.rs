@@ -9,10 +9,8 @@ use datafusion::sql::sqlparser::ast::{
 use super::array_literals::is_nested;
 use super::calls::{percentile_disc, percentiles, with_arguments};
 use super::parameters::is_open;
-use super::{
-    call, cast_to, function_name, is_parameter, literal, number, plain_arguments, slices, text,
-};
-use crate::functions::FLAT;
+use super::{call, cast_to, function_name, is_parameter, literal, plain_arguments, slices, text};
+use crate::functions::{EXTENT, FLAT};
 
 /// The same in the planner's words; `None` for any other expression.
 pub(super) fn form(expr: &Expr) -> Option<Expr> {
@@ -111,11 +109,11 @@ fn called(function: &Function) -> Option<Expr> {
         return Some(cast_to(Expr::Function(function.clone()), data_type));
     }
     match name.as_str() {
-        // Nothing has no length. BigQuery's function, of one argument, is another.
-        "array_length" if plain_arguments(function)?.len() == 2 => {
-            let length = vec![Expr::Function(function.clone()), number("0")];
-            Some(cast_to(call("nullif", length), DataType::Integer(None)))
-        }
+        // BigQuery's function, of one argument, is another.
+        "array_length" => match plain_arguments(function)? {
+            args if args.len() == 2 => Some(call(EXTENT, args)),
+            _ => None,
+        },
         "unnest" => match plain_arguments(function)?.as_slice() {
             [array] if is_nested(array) => Some(call("unnest", vec![flat(array)])),
             _ => None,

@@ -13,7 +13,7 @@ use super::expressions::pattern;
 use super::hypothetical;
 use super::{call, cast_to, casts, function_name, literal, number, plain_arguments, text};
 use crate::error::{Error, Result};
-use crate::functions::{moment_parts, precision, truncation};
+use crate::functions::{moment_parts, precision, scales, truncation};
 
 /// Calls with arguments of another shape.
 pub(super) fn called(function: &Function, zone: Option<&str>) -> Result<Option<Expr>> {
@@ -27,6 +27,7 @@ pub(super) fn called(function: &Function, zone: Option<&str>) -> Result<Option<E
             Some(counted(&name, function))
         }
         "mod" => remainder(function),
+        "scale" | "min_scale" => written_scale(&name, function),
         "nullif" => null_if(function),
         "make_interval" => named_parts(function)?,
         "random" => match plain_arguments(function).as_deref() {
@@ -90,6 +91,17 @@ fn of_digits(clock: &str, rounder: &str, function: &Function) -> Option<Expr> {
     match plain_arguments(function)?.as_slice() {
         [digits] if casts::number_text(digits).is_some() => {
             Some(call(rounder, vec![call(clock, Vec::new()), digits.clone()]))
+        }
+        _ => None,
+    }
+}
+
+/// How many digits a number has that is written out.
+fn written_scale(name: &str, function: &Function) -> Option<Expr> {
+    match plain_arguments(function)?.as_slice() {
+        [written] => {
+            let count = scales::of_written(name, written)?;
+            Some(cast_to(number(&count.to_string()), DataType::Integer(None)))
         }
         _ => None,
     }

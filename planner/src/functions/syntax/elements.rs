@@ -93,7 +93,7 @@ pub(super) fn value(query: &Query) -> Option<Expr> {
 }
 
 /// Whether an expression has an aggregate in it, or a window: those of other forms are of all elements together.
-pub(super) fn has_aggregate(expr: &Expr) -> bool {
+pub fn has_aggregate(expr: &Expr) -> bool {
     let mut found = false;
     each_own(expr, |expr| {
         found |= matches!(expr, Expr::Function(function) if is_aggregate(function));
@@ -233,14 +233,7 @@ impl Each {
         let mut body = body.clone();
         // The visitor never breaks off.
         let _ = VisitMut::visit(&mut body, &mut Fields(self));
-        Expr::Lambda(LambdaFunction {
-            params: OneOrManyWithParens::One(LambdaFunctionParameter {
-                name: self.element.clone(),
-                data_type: None,
-            }),
-            body: Box::new(body),
-            syntax: LambdaSyntax::Arrow,
-        })
+        lambda(self.element.clone(), body)
     }
 
     /// The field of a bare name, or the column.
@@ -259,6 +252,18 @@ impl Each {
             call("get_field", vec![of, text(name.value.as_str())])
         })
     }
+}
+
+/// `element -> body`.
+pub(super) fn lambda(element: Ident, body: Expr) -> Expr {
+    Expr::Lambda(LambdaFunction {
+        params: OneOrManyWithParens::One(LambdaFunctionParameter {
+            name: element,
+            data_type: None,
+        }),
+        body: Box::new(body),
+        syntax: LambdaSyntax::Arrow,
+    })
 }
 
 /// Names become fields of the element.

@@ -13,6 +13,7 @@ use super::{
     array_literals, arrays, call, calls, cast_to, casts, function_name, googlesql, is_parameter,
     literal, number, parameters, plain_arguments, subqueries, text,
 };
+use crate::commands::check_collation;
 use crate::error::Result;
 use crate::functions::enums::enum_of_type;
 use crate::functions::{
@@ -68,6 +69,10 @@ fn form(expr: &Expr) -> Result<Option<Expr>> {
             array_expr,
             negated,
         } => Some(googlesql::in_unnest(expr, array_expr, *negated)),
+        Expr::Collate { expr, collation } => {
+            check_collation(collation)?;
+            Some(expr.as_ref().clone())
+        }
         _ => None,
     })
 }

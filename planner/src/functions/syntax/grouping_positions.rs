@@ -1,6 +1,6 @@
 //! Forms of `ROLLUP`, `CUBE` and `GROUPING SETS` that the planner lacks: positions of result columns, `ROLLUP (1, 2)`, keys that
 //! stand twice, `ROLLUP (k, k)`, several keys as one, `CUBE ((a, b), c)`, sets within sets, `GROUPING SETS (ROLLUP (a, b), c)`, and
-//! no key at all, `GROUP BY ()`.
+//! no key at all, `GROUP BY ()`, sets that stand once, `GROUP BY DISTINCT ROLLUP (a), CUBE (a)`.
 //!
 //! In and out: a SELECT. The planner knows positions only where they stand for themselves, and the sets of ROLLUP and CUBE only
 //! of single keys of different names; those of others are written out.
@@ -10,22 +10,27 @@ use std::collections::BTreeSet;
 use datafusion::sql::sqlparser::ast::{Expr, GroupByExpr, Select, SelectItem, Value};
 
 use super::{function_name, plain_arguments};
+use crate::error::{Error, Result};
 use crate::functions::cast_keys::bare;
 
 /// How many elements of CUBE are written out, as many as PostgreSQL takes.
 const CUBE_LIMIT: usize = 12;
+/// How many sets are written out, as many as PostgreSQL takes.
+const SET_LIMIT: usize = 4096;
 
 /// Puts the expressions of the columns in the place of their positions, and writes sets out.
-pub(super) fn resolve(select: &mut Select) {
+/// Errors: 54001, 54011.
+pub(super) fn resolve(select: &mut Select) -> Result<()> {
     let Select {
         group_by,
         projection,
         ..
     } = select;
     let GroupByExpr::Expressions(keys, _) = group_by else {
-        return;
+        return Ok(());
     };
-    for key in keys {
+    let is_distinct = auspex_sql::take_distinct_groups(keys);
+    for key in keys.iter_mut() {
         write_inner_out(key);
         if matches!(key, Expr::Tuple(keys) if keys.is_empty()) {
             *key = Expr::GroupingSets(vec![Vec::new()]);
@@ -41,6 +46,54 @@ pub(super) fn resolve(select: &mut Select) {
             *key = Expr::GroupingSets(sets);
         }
     }
+    match is_distinct && keys.iter().any(is_set) {
+        true => make_distinct(keys, projection),
+        false => Ok(()),
+    }
+}
+
+fn is_set(key: &Expr) -> bool {
+    matches!(key, Expr::Rollup(_) | Expr::Cube(_) | Expr::GroupingSets(_))
+}
+
+/// Writes out the sets of all keys together, each one once.
+fn make_distinct(keys: &mut Vec<Expr>, items: &[SelectItem]) -> Result<()> {
+    let mut sets: Vec<Vec<Expr>> = vec![Vec::new()];
+    for key in keys.drain(..) {
+        let of_key = match key {
+            Expr::Rollup(elements) => rolled_up(&elements),
+            Expr::Cube(elements) if elements.len() > CUBE_LIMIT => {
+                let message = format!("CUBE is limited to {CUBE_LIMIT} elements");
+                return Err(Error::invalid("54011", message, None));
+            }
+            Expr::Cube(elements) => cubed(&elements),
+            Expr::GroupingSets(sets) => sets,
+            key => {
+                let column = position(&key).and_then(|place| column(items, place));
+                vec![vec![column.unwrap_or(key)]]
+            }
+        };
+        if sets.len().saturating_mul(of_key.len()) > SET_LIMIT {
+            let message = format!("too many grouping sets present (maximum {SET_LIMIT})");
+            return Err(Error::invalid("54001", message, None));
+        }
+        let with_each = |set: Vec<Expr>| {
+            let of_key = of_key.iter().cloned();
+            of_key.map(move |more| [set.clone(), more].concat())
+        };
+        sets = sets.into_iter().flat_map(with_each).collect();
+    }
+    let mut known = BTreeSet::new();
+    sets.retain(|set| {
+        let names: BTreeSet<String> = set.iter().map(ToString::to_string).collect();
+        known.insert(names)
+    });
+    for set in &mut sets {
+        let mut names = BTreeSet::new();
+        set.retain(|key| names.insert(key.to_string()));
+    }
+    keys.push(Expr::GroupingSets(sets));
+    Ok(())
 }
 
 /// The place that a whole number means, from 0.
@@ -157,5 +210,14 @@ mod tests {
             keys("GROUPING SETS (ROLLUP ((a, b), 2), b)"),
             "GROUPING SETS ((a, b, b), (a, b), (), (b))"
         );
+        assert_eq!(
+            keys("DISTINCT ROLLUP (a, b), CUBE (b), 2"),
+            "GROUPING SETS ((a, b), (b))"
+        );
+        assert_eq!(
+            keys("DISTINCT ROLLUP (a, b), ROLLUP (a)"),
+            "GROUPING SETS ((a, b), (a), ())"
+        );
+        assert_eq!(keys("DISTINCT a, b"), "a, b");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! In and out: a statement's syntax tree. Every step keeps the meaning; what cannot be kept is an error
 //! that names it. `expressions` has operators and literals, `calls` those of functions, `array_literals` texts of arrays, `googlesql` the forms of BigQuery, `relations` what stands
-//! in FROM, `unnest` arrays there, `unnested_order` the order of rows that functions give, `rows_from` functions side by side, `records` json with a list of columns, `series` those of times and fractions, `slices` parts of arrays, `cast_chains` casts of casts, `elements` subqueries over them, `rows` subqueries that make a row, `row_comparisons` what compares rows, `unknown_rows` NULLs in them, `grouping_positions` columns by their numbers and repeated keys in ROLLUP, `subqueries` EXISTS and IN among the columns of a result, `ties` FETCH … WITH TIES, `row_limits` LIMIT and OFFSET by subqueries,
+//! in FROM, `unnest` arrays there, `unnested_order` the order of rows that functions give, `rows_from` functions side by side, `records` json with a list of columns, `series` those of times and fractions, `slices` parts of arrays, `cast_chains` casts of casts, `elements` subqueries over them, `rows` subqueries that make a row, `row_comparisons` what compares rows, `unknown_rows` NULLs in them, `grouping_positions` columns by their numbers and repeated keys in ROLLUP, `subqueries` EXISTS and IN among the columns of a result, `ties` FETCH … WITH TIES, `row_limits` LIMIT and OFFSET by subqueries, `placed_results` their orders by what a result computes,
 //! `own_expressions` the expressions of a query but for those of queries within, `ordered` the order in which aggregates gather, `hypothetical` the rank that a value would have, `variadic` arrays in the place of arguments, `whole_groups` HAVING without groups, `windows` windows with names. Plans nothing.
 
 mod array_literals;
@@ -17,8 +17,10 @@ mod googlesql;
 mod grouping_positions;
 mod hypothetical;
 mod ordered;
+mod outer_joins;
 mod own_expressions;
 mod parameters;
+mod placed_results;
 mod records;
 mod relations;
 mod row_comparisons;
@@ -39,6 +41,7 @@ mod windows;
 
 pub(crate) use casts::{number_text, refuse_wide};
 pub(super) use elements::FIELD;
+pub use elements::has_aggregate;
 pub(crate) use own_expressions::{change_own, each_own};
 pub(crate) use records::{record_document, record_member};
 pub(crate) use relations::{elements_column, gives_rows};
@@ -119,9 +122,12 @@ impl VisitorMut for Spelling {
         fetch_bracketed(query);
         counts(query);
         ordered::rewrite_with(query);
-        values::rewrite(query, std::mem::take(&mut self.is_insert));
+        let is_source = std::mem::take(&mut self.is_insert);
         flow(fetch(query))?;
-        flow(row_limits::settle(query))
+        flow(row_limits::settle(query))?;
+        // Behind those that may put VALUES in FROM, where they are visited again.
+        values::rewrite(query, is_source);
+        ControlFlow::Continue(())
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
@@ -131,7 +137,7 @@ impl VisitorMut for Spelling {
         match joins.sum::<usize>() > TABLE_LIMIT {
             true => ControlFlow::Break(too_complex()),
             false => {
-                grouping_positions::resolve(select);
+                flow(grouping_positions::resolve(select))?;
                 flow(whole_groups::rewrite(select))?;
                 ordered::rewrite(select);
                 flow(unnest::rewrite(select))
@@ -145,6 +151,7 @@ impl VisitorMut for Spelling {
         }
         unknown_rows::settle(select);
         subqueries::rewrite(select);
+        outer_joins::settle(select);
         flow(relations::unnest_columns(select))
     }
 

@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Cte, DuplicateTreatment, Expr, Function, FunctionArgumentClause, FunctionArguments,
+    Cte, Distinct, DuplicateTreatment, Expr, Function, FunctionArgumentClause, FunctionArguments,
     GroupByExpr, Ident, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr,
     TableAliasColumnDef, TableFactor, Value, Visit, VisitMut as _, Visitor, VisitorMut,
 };
@@ -157,27 +157,33 @@ fn lifted(
     renamed: &mut Vec<TableAliasColumnDef>,
     may_add: bool,
 ) -> Option<Vec<OrderByExpr>> {
-    let SetExpr::Select(select) = query.body.as_mut() else {
-        return None;
+    let order = match query.order_by.as_ref().map(|order_by| &order_by.kind) {
+        Some(OrderByKind::Expressions(order)) => Some(order.clone()),
+        Some(OrderByKind::All(_)) => return None,
+        None => None,
     };
-    let order = match &query.order_by {
-        Some(order_by) => match &order_by.kind {
-            OrderByKind::Expressions(order) => order.clone(),
-            OrderByKind::All(_) => return None,
-        },
+    let SetExpr::Select(select) = query.body.as_mut() else {
+        // A set operation is ordered by what it gives, under the names of its first part.
+        let items = first_items(&query.body)?;
+        let named = order?.into_iter();
+        return named.map(|item| given(items, renamed, &item)).collect();
+    };
+    let order = match order {
+        Some(order) => order,
         None => passed_on(select, may_add)?,
     };
-    let may_add = may_add && select.distinct.is_none();
+    let may_add = may_add && !matches!(select.distinct, Some(Distinct::Distinct));
+    let items = select.projection.as_slice();
     if !may_add
         && order
             .iter()
-            .any(|item| given(select, renamed, item).is_none())
+            .any(|item| given(items, renamed, item).is_none())
     {
         return None;
     }
     let mut named = Vec::with_capacity(order.len());
     for item in &order {
-        named.push(match given(select, renamed, item) {
+        named.push(match given(&select.projection, renamed, item) {
             Some(given) => given,
             None => added(select, renamed, item)?,
         });
@@ -215,13 +221,22 @@ fn passed_on(select: &mut Select, may_add: bool) -> Option<Vec<OrderByExpr>> {
     lifted(subquery, renamed, may_add && !has_star)
 }
 
+/// The columns of the first part of a set operation.
+fn first_items(body: &SetExpr) -> Option<&[SelectItem]> {
+    match body {
+        SetExpr::SetOperation { left, .. } => first_items(left),
+        SetExpr::Query(query) => first_items(&query.body),
+        SetExpr::Select(select) => Some(&select.projection),
+        _ => None,
+    }
+}
+
 /// What a query is ordered by under the name that the query around knows; `None`: it does not give it.
 fn given(
-    select: &Select,
+    items: &[SelectItem],
     renamed: &[TableAliasColumnDef],
     item: &OrderByExpr,
 ) -> Option<OrderByExpr> {
-    let items = select.projection.as_slice();
     let is_wild = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_));
     let has_all = renamed.is_empty() && items.iter().any(is_wild);
     let given = |idx: usize| match renamed.get(idx) {
@@ -232,7 +247,15 @@ fn given(
     let name = match &item.expr {
         Expr::Identifier(name) => name,
         Expr::CompoundIdentifier(names) => names.last()?,
-        expr => return Some(by(given(place(expr, items)?)?, item)),
+        // A number counts the columns of wildcards, too.
+        expr => {
+            let idx = number(expr)?;
+            let name = match renamed.get(idx) {
+                Some(column) => &column.name,
+                None => given(place(expr, items)?)?,
+            };
+            return Some(by(name, item));
+        }
     };
     let is_it =
         |found: &SelectItem| column_name(found).is_some_and(|found| found.value == name.value);
@@ -242,17 +265,22 @@ fn given(
     }
 }
 
-/// The output column that a number in ORDER BY means.
+/// The output column that a number in ORDER BY means, among those that are written out.
 fn place(expr: &Expr, items: &[SelectItem]) -> Option<usize> {
+    let idx = number(expr)?;
+    let is_written = !items.get(..=idx)?.iter().any(is_several);
+    is_written.then_some(idx)
+}
+
+/// The place that a number in ORDER BY means.
+fn number(expr: &Expr) -> Option<usize> {
     let Expr::Value(value) = expr else {
         return None;
     };
     let Value::Number(digits, _) = &value.value else {
         return None;
     };
-    let idx = digits.parse::<usize>().ok()?.checked_sub(1)?;
-    items.get(idx).filter(|item| !is_several(item))?;
-    Some(idx)
+    digits.parse::<usize>().ok()?.checked_sub(1)
 }
 
 /// A hidden column of what a query is ordered by, and the order by its name.

@@ -1,15 +1,16 @@
 //! Comparisons of rows: `(a, b) < (1, 2)`, `(a, b) IN ((1, 2), (3, 4))`, `(a, b) IN (SELECT x, y FROM t)`,
-//! `(a, b) < ALL (SELECT x, y FROM t)`, `(a, b) BETWEEN (1, 2) AND (3, 4)`, `(a, b) IS DISTINCT FROM (1, 2)`, `(a, b) IS NULL`.
+//! `(a, b) < ALL (SELECT x, y FROM t)`, `(a, b) = (SELECT 1, 2)`, `(a, b) BETWEEN (1, 2) AND (3, 4)`, `(a, b) IS DISTINCT FROM (1, 2)`, `(a, b) IS NULL`.
 //!
 //! In: an expression; out: the comparisons of its columns. Rows compare from left to right, and a NULL is unknown only where
 //! the columns before it do not decide.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, SetExpr,
-    TableAlias, TableAliasColumnDef, TableFactor, UnaryOperator, Value,
+    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query,
+    SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, UnaryOperator, Value,
 };
 
-use super::function_name;
+use super::elements::{has_aggregate, lambda};
+use super::{call, function_name, text};
 
 /// Longer lists are compared as structs.
 const MAX_LISTED: usize = 200;
@@ -17,7 +18,10 @@ const MAX_LISTED: usize = 200;
 /// The comparisons that an expression stands for; `None`: it compares no rows.
 pub(super) fn spelt(expr: &Expr) -> Option<Expr> {
     match expr {
-        Expr::BinaryOp { left, op, right } => compared(&row(left)?, op, &row(right)?),
+        Expr::BinaryOp { left, op, right } => match subquery(right) {
+            Some(query) => beside_one(&row(left)?, op, query),
+            None => compared(&row(left)?, op, &row(right)?),
+        },
         Expr::Between {
             expr,
             negated,
@@ -218,43 +222,132 @@ fn opposite(op: &BinaryOperator) -> Option<BinaryOperator> {
 
 /// `EXISTS` of a row that it is compared with so, or of one for which that may be where there must be none.
 fn among(wanted: &[Expr], op: &BinaryOperator, query: &Query, negated: bool) -> Option<Expr> {
-    let text = "SELECT 1 FROM q";
-    let mut exists = auspex_sql::parse_query(text, auspex_sql::Dialect::Postgres).ok()?;
-    let SetExpr::Select(select) = exists.body.as_mut() else {
-        return None;
-    };
-    let relation = || Ident::new(ROWS);
-    let names = (1..=wanted.len()).map(|number| Ident::new(format!("in_column_{number}")));
-    let names: Vec<Ident> = names.collect();
-    let column = |name: &Ident| Expr::CompoundIdentifier(vec![relation(), name.clone()]);
-    let columns: Vec<Expr> = names.iter().map(column).collect();
+    if wanted.iter().any(has_aggregate) {
+        return among_gathered(wanted, op, query, negated);
+    }
+    let mut exists = Rows::of(query, wanted.len())?;
     let holds = match op {
-        BinaryOperator::Eq => compared(&columns, op, wanted)?,
-        op => compared(wanted, op, &columns)?,
+        BinaryOperator::Eq => compared(&exists.columns, op, wanted)?,
+        op => compared(wanted, op, &exists.columns)?,
+    };
+    let SetExpr::Select(select) = exists.query.body.as_mut() else {
+        return None;
     };
     select.selection = Some(match negated {
         true => Expr::IsNotFalse(Box::new(holds)),
         false => holds,
     });
-    let column = |name: Ident| TableAliasColumnDef {
-        name,
-        data_type: None,
-    };
-    select.from.first_mut()?.relation = TableFactor::Derived {
-        lateral: false,
-        subquery: Box::new(query.clone()),
-        alias: Some(TableAlias {
-            explicit: true,
-            name: relation(),
-            columns: names.into_iter().map(column).collect(),
-            at: None,
-        }),
-        sample: None,
-    };
     Some(Expr::Exists {
-        subquery: exists,
+        subquery: exists.query,
         negated,
     })
+}
+
+/// The same of a row of which aggregates are a part, that a condition of the subquery would compute of its own rows: the
+/// comparison with each of them, gathered as an array.
+fn among_gathered(
+    wanted: &[Expr],
+    op: &BinaryOperator,
+    query: &Query,
+    negated: bool,
+) -> Option<Expr> {
+    let element = || Ident::new("in_row_of");
+    let rows = Rows::of(query, wanted.len())?;
+    let names = (1..=wanted.len()).map(column_name);
+    let fields = names.clone().zip(&rows.columns);
+    let fields = fields.flat_map(|(name, column)| [text(name), column.clone()]);
+    let row = call("named_struct", fields.collect());
+    let gathered = rows.selecting(call("array_agg", vec![row]))?;
+    let field = |name: String| call("get_field", vec![Expr::Identifier(element()), text(name)]);
+    let fields: Vec<Expr> = names.map(field).collect();
+    let holds = lambda(element(), compared(wanted, op, &fields)?);
+    let holds = call("array_transform", vec![gathered, holds]);
+    let truth = Expr::Value(Value::Boolean(true).with_empty_span());
+    Some(negate(call("in_array", vec![truth, holds]), negated))
+}
+
+/// The query of a comparison with the only row of it, if it has several columns.
+fn subquery(expr: &Expr) -> Option<&Query> {
+    match expr {
+        Expr::Subquery(query) => (!is_of_one_column(&query.body)).then_some(query),
+        Expr::Nested(expr) => subquery(expr),
+        _ => None,
+    }
+}
+
+fn is_of_one_column(body: &SetExpr) -> bool {
+    match body {
+        SetExpr::Select(select) => matches!(
+            select.projection.as_slice(),
+            [SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }]
+        ),
+        SetExpr::Query(query) => is_of_one_column(&query.body),
+        SetExpr::SetOperation { left, .. } => is_of_one_column(left),
+        SetExpr::Values(values) => values.rows.iter().any(|row| row.len() == 1),
+        _ => false,
+    }
+}
+
+/// The comparison with the only row of a query, each column of which is a value of its own: without a row all are NULL.
+fn beside_one(wanted: &[Expr], op: &BinaryOperator, query: &Query) -> Option<Expr> {
+    let rows = Rows::of(query, wanted.len())?;
+    let columns = rows.columns.iter().cloned();
+    let columns = columns.map(|column| rows.selecting(column));
+    compared(wanted, op, &columns.collect::<Option<Vec<Expr>>>()?)
+}
+
+/// A query over the rows of another one, and the columns of these rows.
+struct Rows {
+    query: Box<Query>,
+    columns: Vec<Expr>,
+}
+
+impl Rows {
+    fn of(query: &Query, n_columns: usize) -> Option<Rows> {
+        let text = "SELECT 1 FROM q";
+        let mut rows = auspex_sql::parse_query(text, auspex_sql::Dialect::Postgres).ok()?;
+        let SetExpr::Select(select) = rows.body.as_mut() else {
+            return None;
+        };
+        let relation = || Ident::new(ROWS);
+        let names = (1..=n_columns).map(|number| Ident::new(column_name(number)));
+        let names: Vec<Ident> = names.collect();
+        let column = |name: &Ident| Expr::CompoundIdentifier(vec![relation(), name.clone()]);
+        let columns = names.iter().map(column).collect();
+        let column = |name: Ident| TableAliasColumnDef {
+            name,
+            data_type: None,
+        };
+        select.from.first_mut()?.relation = TableFactor::Derived {
+            lateral: false,
+            subquery: Box::new(query.clone()),
+            alias: Some(TableAlias {
+                explicit: true,
+                name: relation(),
+                columns: names.into_iter().map(column).collect(),
+                at: None,
+            }),
+            sample: None,
+        };
+        Some(Rows {
+            query: rows,
+            columns,
+        })
+    }
+
+    /// The value of the query that selects this.
+    fn selecting(&self, item: Expr) -> Option<Expr> {
+        let mut query = self.query.clone();
+        let SetExpr::Select(select) = query.body.as_mut() else {
+            return None;
+        };
+        select.projection = vec![SelectItem::UnnamedExpr(item)];
+        Some(Expr::Subquery(query))
+    }
+}
+
+fn column_name(number: usize) -> String {
+    format!("in_column_{number}")
 }
 
 #[cfg(test)]
@@ -285,6 +378,23 @@ mod tests {
         assert_eq!(
             rewritten("ROW(a, b) IS DISTINCT FROM ROW(1, $1)"),
             "(NOT ((a <=> 1) AND (b <=> $1)))"
+        );
+    }
+
+    #[test]
+    fn each_column_of_the_only_row_is_a_value() {
+        let one = |number: usize| {
+            format!(
+                "(SELECT in_rows_of.in_column_{number} FROM (SELECT x, y FROM u) AS in_rows_of (in_column_1, in_column_2))"
+            )
+        };
+        assert_eq!(
+            rewritten("(a, b) = (SELECT x, y FROM u)"),
+            format!("(a = {} AND b = {})", one(1), one(2))
+        );
+        assert_eq!(
+            rewritten("(a, b) = (SELECT x FROM u)"),
+            "(a, b) = (SELECT x FROM u)"
         );
     }
 

@@ -2,14 +2,14 @@
 //! alone.
 //!
 //! In and out: a query's syntax tree, whose FETCH without ties is its LIMIT. The planner knows `QUALIFY`, which looks at places
-//! where they are computed: behind grouping, and with the names of the result's columns.
+//! where they are computed: behind grouping, and with the names of FROM before those of the result (`placed_results`).
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DataType, Expr, Function, LimitClause, OrderByExpr, OrderByKind, Query, Select,
-    SelectItem, SetExpr, Value, WindowSpec, WindowType,
+    BinaryOperator, DataType, Expr, Function, LimitClause, OrderByExpr, OrderByKind, Query,
+    SetExpr, Value, WindowSpec, WindowType,
 };
 
-use super::unnested_order::gives_several;
+use super::placed_results::{self, is_one_column, no_such_place, shown};
 use super::{call, cast_to, is_parameter, text};
 use crate::constants::holds_query;
 use crate::error::{Error, Result};
@@ -41,32 +41,45 @@ pub(super) fn settle(query: &mut Query) -> Result<()> {
     Ok(())
 }
 
-/// The parts of the order of a query whose rows have places; `what` is to be told of one whose rows have none.
-pub(super) fn order(query: &Query, what: &str) -> Result<Vec<OrderByExpr>> {
+/// The parts of the order of a query whose rows have places; `what` is to be told of one whose rows have none. A query whose places
+/// are those of its result is put in FROM before.
+pub(super) fn order(query: &mut Query, what: &str) -> Result<Vec<OrderByExpr>> {
     let unsupported = |of: &str| Error::Unsupported {
         what: format!("{what} of {of}"),
         hint: Some("Write the clause behind SELECT * FROM (query) AS q ORDER BY ....".to_owned()),
     };
-    let SetExpr::Select(select) = query.body.as_ref() else {
-        return Err(unsupported("a set operation"));
-    };
-    if select.distinct.is_some() || select.qualify.is_some() {
-        return Err(unsupported("SELECT DISTINCT or QUALIFY"));
+    if let Some(OrderByKind::All(_)) = query.order_by.as_ref().map(|order| &order.kind) {
+        return Err(unsupported("ORDER BY ALL"));
     }
-    // Places are computed before such functions give their rows.
-    if select.projection.iter().any(gives_several) {
-        return Err(unsupported("a function of several rows"));
+    if placed_results::is_computed(query) && placed_results::put_in_from(query)?.is_none() {
+        return Err(unsupported(
+            "an order by what is no column of the result, or behind *",
+        ));
     }
-    let order = match query.order_by.as_ref().map(|order| &order.kind) {
-        None => Vec::new(),
-        Some(OrderByKind::Expressions(order)) => order.clone(),
-        Some(OrderByKind::All(_)) => return Err(unsupported("ORDER BY ALL")),
+    let (SetExpr::Select(select), Some(order_by)) = (query.body.as_ref(), &query.order_by) else {
+        return Ok(Vec::new());
     };
-    let is_behind_star = || unsupported("columns by position behind *");
-    let order = order.into_iter();
-    order
-        .map(|by| by_values(by, select, &is_behind_star))
-        .collect()
+    let OrderByKind::Expressions(order) = &order_by.kind else {
+        return Ok(Vec::new());
+    };
+    let by_values = |by: &OrderByExpr| {
+        let mut by = by.clone();
+        match shown(&by.expr, select) {
+            Some(expr) => by.expr = expr.clone(),
+            None if !is_number(&by.expr) => {}
+            None if select.projection.iter().all(is_one_column) => {
+                return Err(no_such_place(&by.expr));
+            }
+            None => return Err(unsupported("columns by position behind *")),
+        }
+        Ok(by)
+    };
+    order.iter().map(by_values).collect()
+}
+
+/// Whether a key of an order is a number, which is the position of a column.
+fn is_number(key: &Expr) -> bool {
+    matches!(key, Expr::Value(value) if matches!(value.value, Value::Number(..)))
 }
 
 /// Puts a condition on the rows of a query that has none on their places.
@@ -127,41 +140,4 @@ pub(super) fn window(name: &str, order_by: Vec<OrderByExpr>) -> Expr {
         }),
         other => other,
     }
-}
-
-/// A part of an order in which a position, which a window would take for a number, is what stands there.
-fn by_values(
-    mut by: OrderByExpr,
-    select: &Select,
-    is_behind_star: &dyn Fn() -> Error,
-) -> Result<OrderByExpr> {
-    let Expr::Value(value) = &by.expr else {
-        return Ok(by);
-    };
-    let Value::Number(digits, _) = &value.value else {
-        return Ok(by);
-    };
-    let position = digits.parse::<usize>().ok();
-    let idx = position.and_then(|position| position.checked_sub(1));
-    let items = idx.and_then(|idx| select.projection.get(..=idx));
-    match items.and_then(<[SelectItem]>::split_last) {
-        Some((SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }, before))
-            if before.iter().all(is_one_column) =>
-        {
-            by.expr = expr.clone();
-        }
-        None => {
-            let message = format!("ORDER BY position {digits} is not in select list");
-            return Err(Error::invalid("42P10", message, None));
-        }
-        Some(_) => return Err(is_behind_star()),
-    }
-    Ok(by)
-}
-
-fn is_one_column(item: &SelectItem) -> bool {
-    matches!(
-        item,
-        SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }
-    )
 }

@@ -5,12 +5,14 @@
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, TableAlias,
-    TableAliasColumnDef, TableFactor, UnaryOperator, Value,
+    TableAliasColumnDef, TableFactor, UnaryOperator,
 };
 
+use super::call;
 use super::own_expressions::change_own;
-use super::{call, text};
 use crate::error::{Report, Result};
+use crate::functions::extremes::{GREATEST_ROW, LEAST_ROW};
+use crate::functions::quantified::marked;
 
 /// What a client is told of a subquery that the planner could not turn into a join.
 pub(crate) fn unsupported_subquery(message: &str) -> Option<Report> {
@@ -135,20 +137,15 @@ pub(super) fn quantified(
     if !matches!(op, B::Eq | B::NotEq | B::Lt | B::LtEq | B::Gt | B::GtEq) {
         return Ok(None);
     }
-    let digest = "SELECT named_struct('lo', min(in_rows.x), 'hi', max(in_rows.x), \
-                  'n', count(*), 'c', count(in_rows.x)) FROM q";
-    let mut digest = auspex_sql::parse_query(digest, auspex_sql::Dialect::Postgres)?;
+    let digest = format!(
+        "SELECT named_struct('lo', {LEAST_ROW}(in_rows.x), 'hi', {GREATEST_ROW}(in_rows.x), \
+         'n', count(*), 'c', count(in_rows.x)) FROM q"
+    );
+    let mut digest = auspex_sql::parse_query(&digest, auspex_sql::Dialect::Postgres)?;
     if let Some(from) = from_of(&mut digest) {
         *from = derived(query, vec!["x"]);
     }
-    let is_all = Expr::Value(Value::Boolean(is_all).with_empty_span());
-    let args = vec![
-        left.clone(),
-        Expr::Subquery(digest),
-        text(op.to_string()),
-        is_all,
-    ];
-    Ok(Some(call("quantified", args)))
+    Ok(Some(marked(left, op, digest, is_all)))
 }
 
 fn from_of(query: &mut Query) -> Option<&mut TableFactor> {

@@ -2,11 +2,14 @@
 //!
 //! In and out: a query's syntax tree. An offset stays, unless it is computed by a query (`row_limits`).
 
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, LimitClause, OrderByKind, Query};
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, LimitClause, OrderByKind, Query, Value,
+};
 
 use super::row_limits::{behind, binary, order, qualify, window, within};
 use crate::constants::holds_query;
 use crate::error::{Error, Result};
+use crate::functions::cast_keys::without_brackets;
 use crate::functions::row_counts;
 
 /// Puts a condition on ranks in the place of a number of rows.
@@ -17,6 +20,11 @@ pub(super) fn keep(query: &mut Query, n_rows: Expr) -> Result<()> {
             let message = "WITH TIES cannot be specified without ORDER BY clause";
             return Err(Error::invalid("42601", message, None));
         }
+    }
+    if matches!(without_brackets(&n_rows), Expr::Value(value) if matches!(value.value, Value::Null))
+    {
+        let message = "row count cannot be null in FETCH FIRST ... WITH TIES clause";
+        return Err(Error::invalid("2201W", message, None));
     }
     let offset = match &query.limit_clause {
         None => None,
@@ -32,7 +40,7 @@ pub(super) fn keep(query: &mut Query, n_rows: Expr) -> Result<()> {
     };
     let order = order(query, "FETCH WITH TIES")?;
     let rank = window("rank", order.clone());
-    let condition = within(rank, n_rows, row_counts::TIES, &offset);
+    let condition = within(rank, n_rows, row_counts::LIMIT, &offset);
     let condition = match offset.filter(holds_query) {
         Some(offset) => {
             query.limit_clause = None;

@@ -88,15 +88,19 @@ fn add(expr: Expr, select: &mut Select) -> Ident {
 }
 
 /// The names of the columns of a result; `None` where a wildcard stands for some.
-fn names(select: &Select) -> Option<Vec<Ident>> {
-    let name = |item: &SelectItem| match item {
+pub(super) fn names(select: &Select) -> Option<Vec<Ident>> {
+    select.projection.iter().map(name).collect()
+}
+
+/// The name of a column of a result; `None` for a wildcard.
+pub(super) fn name(item: &SelectItem) -> Option<Ident> {
+    match item {
         SelectItem::ExprWithAlias { alias, .. } => Some(alias.clone()),
         SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(name.clone()),
         SelectItem::UnnamedExpr(Expr::CompoundIdentifier(names)) => names.last().cloned(),
         SelectItem::UnnamedExpr(expr) => Some(Ident::with_quote('"', column_name_of(expr))),
         _ => None,
-    };
-    select.projection.iter().map(name).collect()
+    }
 }
 
 /// Whether a key of ORDER BY is a column of the result: its place, its name, or what it is of.

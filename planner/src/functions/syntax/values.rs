@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::{cast_to, literal};
 use crate::functions::enums::enum_of_type;
 use crate::functions::types::element_type;
+use crate::functions::value_marks;
 
 /// Casts such values of a query. `is_source`: it gives the rows of an INSERT.
 pub(super) fn rewrite(query: &mut Query, is_source: bool) {
@@ -29,6 +30,10 @@ pub(super) fn rewrite(query: &mut Query, is_source: bool) {
         } else if !is_source {
             alike(&mut cells);
         }
+    }
+    if !is_source && values.rows.len() > 1 {
+        let cells = values.rows.iter_mut().flat_map(|row| &mut row.content);
+        cells.for_each(value_marks::mark);
     }
 }
 

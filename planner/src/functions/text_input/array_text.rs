@@ -37,7 +37,7 @@ pub(super) fn split(text: &str, keeps_braces: bool) -> Result<Vec<Option<String>
 }
 
 /// The most dimensions that an array has. Readers go down one at a time, so that a text must not have any number.
-const MAX_DIMENSIONS: usize = 6;
+pub(in super::super) const MAX_DIMENSIONS: usize = 6;
 
 /// Takes an array's text apart; `None`: it is malformed.
 pub fn split_array(text: &str) -> Option<Vec<ArrayItem>> {

@@ -15,6 +15,7 @@ mod zone_abbreviations;
 
 use std::sync::Arc;
 
+pub(super) use array_text::MAX_DIMENSIONS;
 pub use array_text::{ArrayItem, split_array};
 pub(super) use bytes_text::bytes;
 use chrono::{NaiveDate, NaiveDateTime};

@@ -19,6 +19,10 @@ use crate::protocol::types::{json_texts, quoted};
 /// A member of an object, of which an aggregate gathers those of its rows.
 pub(in crate::pg_catalog) const MEMBER: &str = "json_member_of";
 
+/// A value of which an aggregate gathers the json beside the value itself, by which it is told apart: `to_json` under a name
+/// that a row which is written does not have.
+pub(in crate::pg_catalog) const VALUE: &str = "json_value_of";
+
 /// The functions.
 pub(super) fn functions() -> Vec<ScalarUDF> {
     let mut functions = Vec::new();
@@ -32,8 +36,9 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         functions.push(variadic(json, field(json, JsonKind::Json), body));
         functions.push(binary(jsonb, body));
     }
-    let values: [(&'static str, Body); 3] = [
+    let values: [(&'static str, Body); 4] = [
         ("to_json", one),
+        (VALUE, one),
         ("row_to_json", in_lines),
         ("array_to_json", array_in_lines),
     ];

@@ -41,7 +41,7 @@ use super::server_tables::UTF8;
 pub(super) use acl_items::{COLUMNS as ACL_COLUMNS, NAME as ACL_ITEMS};
 pub(super) use as_text::register as register_texts;
 pub(super) use expand_array::NAME as EXPAND_ARRAY;
-pub(super) use json::MEMBER as JSON_MEMBER;
+pub(super) use json::{MEMBER as JSON_MEMBER, VALUE as JSON_VALUE};
 pub(super) use lookups::looks_up;
 pub(crate) use names::procedure_name;
 pub(super) use names::{column, identifier_parts, quoted};

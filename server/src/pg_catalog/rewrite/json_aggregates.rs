@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     ObjectName,
 };
 
-use super::super::functions::JSON_MEMBER;
+use super::super::functions::{JSON_MEMBER, JSON_VALUE};
 use super::parsed;
 use super::postgres::{arguments_mut, call_of};
 
@@ -19,7 +19,11 @@ pub(super) fn array(name: &str, function: &Function) -> Option<Expr> {
         let [value] = arguments else {
             return None;
         };
-        call_of("to_json", gathered(value)?)
+        let name = match is_distinct(function) {
+            true => JSON_VALUE,
+            false => "to_json",
+        };
+        call_of(name, gathered(value)?)
     };
     of_values(name, function, value)
 }
@@ -53,11 +57,16 @@ fn of_values(
         return None;
     };
     let mut value = value(&list.args)?;
-    if list.duplicate_treatment == Some(DuplicateTreatment::Distinct) {
+    if is_distinct(function) {
         value = distinct_row(&list.args, value)?;
     }
     list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(value))];
     call_of(&format!("{name}_of"), Expr::Function(aggregate))
+}
+
+fn is_distinct(function: &Function) -> bool {
+    matches!(&function.args, FunctionArguments::List(list)
+        if list.duplicate_treatment == Some(DuplicateTreatment::Distinct))
 }
 
 /// What an aggregate gathers: a value, or the row of `t.*`.

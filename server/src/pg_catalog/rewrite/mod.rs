@@ -1,11 +1,12 @@
 //! From the dialect of PostgreSQL's catalog queries to what the planner knows.
 //!
 //! In and out: a statement's syntax tree. Every step keeps the meaning: `postgres` and `syntax` spell the same
-//! thing otherwise, `empty` takes out what joins a table that never has a row, `subqueries` writes arrays of
-//! subqueries and correlated lookups as aggregates, `subscripts` counts elements of arrays, `acl` takes lists of privileges apart, `json_aggregates` gathers json in arrays, `standard` writes out functions of `information_schema`, `duplicates` tells columns of one name apart.
+//! thing otherwise, `empty` takes out what joins a table that never has a row, `array_subqueries` writes arrays of subqueries and `subqueries`
+//! correlated lookups as aggregates, `subscripts` counts elements of arrays, `acl` takes lists of privileges apart, `json_aggregates` gathers json in arrays, `standard` writes out functions of `information_schema`, `duplicates` tells columns of one name apart.
 //! Other SQL passes through unchanged. Plans nothing, and compares no text.
 
 mod acl;
+mod array_subqueries;
 mod duplicates;
 mod empty;
 mod json_aggregates;

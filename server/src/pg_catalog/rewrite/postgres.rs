@@ -109,12 +109,12 @@ impl VisitorMut for Postgres {
                 let (expr, alias) = (number(i64::from(oid)), Ident::new(TABLE_OID));
                 *item = SelectItem::ExprWithAlias { expr, alias };
             } else if let SelectItem::UnnamedExpr(expr) = item
-                && rows_of_series(expr)
+                && let Some(name) = rows_of_numbers(expr)
             {
-                let (expr, alias) = (expr.clone(), Ident::with_quote('"', SERIES));
+                let (expr, alias) = (expr.clone(), Ident::with_quote('"', name));
                 *item = SelectItem::ExprWithAlias { expr, alias };
             } else if let SelectItem::ExprWithAlias { expr, .. } = item {
-                rows_of_series(expr);
+                rows_of_numbers(expr);
             }
         }
         ControlFlow::Continue(())
@@ -265,23 +265,18 @@ pub(super) fn last_name(name: &ObjectName) -> Option<String> {
     Some(last.value.to_lowercase())
 }
 
-fn is_series(name: &ObjectName) -> bool {
-    last_name(name).is_some_and(|name| name == SERIES)
-}
-
-/// `generate_series(…)` in a SELECT list gives rows; the planner's gives an array. Whether it is such a call.
-fn rows_of_series(expr: &mut Expr) -> bool {
+/// `generate_series(…)` in a SELECT list gives rows; the planner's gives an array. The name of such a call.
+fn rows_of_numbers(expr: &mut Expr) -> Option<&'static str> {
     let Expr::Function(function) = expr else {
-        return false;
+        return None;
     };
-    if !is_series(&function.name) {
-        return false;
-    }
-    let Some(rows) = parsed(&format!("unnest({function})")) else {
-        return false;
+    let (name, rows) = match last_name(&function.name)?.as_str() {
+        SERIES => (SERIES, parsed(&format!("unnest({function})"))?),
+        subscripts::NAME => (subscripts::NAME, call(function)?),
+        _ => return None,
     };
     *expr = rows;
-    true
+    Some(name)
 }
 
 /// A LIKE whose escape character is the backslash.

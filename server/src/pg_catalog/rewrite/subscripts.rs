@@ -1,8 +1,8 @@
 //! `generate_subscripts(array, dimension)`: the numbers by which an array's elements are found.
 //!
-//! In: a call, as an expression or in FROM; out: a series up to the array's length, as rows. Arrays have one dimension:
-//! any other gives no rows. The dimension is kept, since it may be a parameter, whose type it tells. Elements of vectors,
-//! which count from 0, get the numbers of an array's.
+//! In: a call, as an expression or in FROM; out: a series up to the array's length in that dimension, as rows, or down from it.
+//! A dimension that there is not gives no rows. It is kept, since it may be a parameter, whose type it tells. Elements of
+//! vectors, which count from 0 in their one dimension, get the numbers of an array's.
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, Expr, FunctionArg, FunctionArgExpr, Ident, Subscript, TableAlias, TableFactor,
@@ -64,17 +64,25 @@ pub(super) fn relation(factor: &TableFactor) -> Option<TableFactor> {
 /// The array of the numbers.
 fn numbers(arguments: &[FunctionArg]) -> Option<String> {
     let array = arguments.first()?;
-    // Vectors, unlike arrays, count from 0.
-    let (first, less) = if is_vector(array) { (0, 1) } else { (1, 0) };
-    let last = format!("CAST(cardinality({array}) AS INTEGER) - {less}");
-    let last = match arguments.get(1).map(ToString::to_string).as_deref() {
-        None | Some("1") => last,
-        Some(dimension) => format!(
-            "CASE WHEN CAST(({dimension}) AS INTEGER) = 1 THEN {last} ELSE {} END",
-            first - 1
-        ),
+    let dimension = match arguments.get(1).map(ToString::to_string) {
+        Some(dimension) if dimension != "1" => format!("CAST(({dimension}) AS INTEGER)"),
+        _ => "1".to_owned(),
     };
-    Some(format!("generate_series({first}, {last})"))
+    // Vectors, unlike arrays, count from 0.
+    let (first, less) = if is_vector(array) {
+        (0, " - 1")
+    } else {
+        (1, "")
+    };
+    let last = format!("array_upper({array}, {dimension}){less}");
+    let up = format!("generate_series({first}, {last})");
+    Some(match arguments.get(2) {
+        None => up,
+        Some(is_reverse) => format!(
+            "CASE WHEN {is_reverse} THEN generate_series({last}, {first}, -1) \
+             WHEN NOT ({is_reverse}) THEN {up} END"
+        ),
+    })
 }
 
 /// `indkey[0]`: the first element of a vector is what an array has at 1.
@@ -119,7 +127,7 @@ mod tests {
     fn the_dimension_is_kept() {
         assert_eq!(
             rewritten("SELECT generate_subscripts(a, 1) FROM t"),
-            "SELECT unnest(generate_series(1, CAST(cardinality(a) AS INTEGER) - 0)) FROM t"
+            "SELECT unnest(generate_series(1, array_upper(a, 1))) AS \"generate_subscripts\" FROM t"
         );
         let text = rewritten("SELECT generate_subscripts(a, $1::INTEGER) FROM t");
         assert!(text.contains("$1::INTEGER"), "{text}");

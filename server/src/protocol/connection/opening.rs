@@ -147,7 +147,7 @@ async fn admit<S: Stream>(
     shared: &Shared,
 ) -> Result<Arc<Session>, Interruption> {
     let names = Names::of(startup)?;
-    authenticate(socket, &names, peer, shared).await?;
+    let proven = authenticate(socket, &names, peer, shared).await?;
     let Names { user, database } = names;
     let parameter = |name: &str| startup.parameters.get(name).map(String::as_str);
     if database != DATABASE {
@@ -166,6 +166,7 @@ async fn admit<S: Stream>(
         user,
         application: parameter("application_name").unwrap_or_default().to_owned(),
         address: peer.address,
+        proven,
     };
     let connected = shared.engine.connect(&client);
     let session = connected.map_err(|error| fatal(error.report()))?;

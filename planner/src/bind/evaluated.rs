@@ -1,0 +1,38 @@
+//! Expressions that are evaluated on rows outside of a plan: checks, conditions of views, RETURNING, values of numbers.
+//!
+//! In: an expression over columns; out: what evaluates it. Some functions have a value only once they are simplified, as in a
+//! plan (`coalesce`, `now`).
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use datafusion::common::DFSchemaRef;
+use datafusion::common::tree_node::TreeNode as _;
+use datafusion::error::Result;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::physical_plan::PhysicalExpr;
+
+/// What evaluates an expression; `now` is the moment of its statement, without which `now()` is an error.
+pub(crate) fn evaluated(
+    state: &SessionState,
+    expr: Expr,
+    columns: &DFSchemaRef,
+    now: Option<DateTime<Utc>>,
+) -> Result<Arc<dyn PhysicalExpr>> {
+    let options = state.config_options();
+    let context = SimplifyContext::builder()
+        .with_schema(Arc::clone(columns))
+        .with_config_options(Arc::clone(options))
+        .with_query_execution_start_time(now)
+        .build();
+    let simplifier = ExprSimplifier::new(context);
+    let mut expr = simplifier.coerce(expr, columns)?;
+    for rule in state.analyzer().function_rewrites() {
+        let rewrite = |expr| rule.rewrite(expr, columns, options);
+        expr = expr.transform_up(rewrite)?.data;
+    }
+    state.create_physical_expr(simplifier.simplify(expr)?, columns)
+}
