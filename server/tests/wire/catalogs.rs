@@ -4,6 +4,7 @@
 //! `{oid}` where psql puts the number of the table that it was asked about.
 
 use std::process::Command;
+use std::time::Duration;
 
 use tokio_postgres::Client;
 
@@ -209,4 +210,26 @@ async fn results_tell_where_their_columns_come_from() {
         .collect();
     assert_eq!(types, [2205, 2205, 2206]);
     assert_eq!(statement.columns()[0].name(), "regclass");
+}
+
+#[tokio::test]
+async fn names_of_any_length_are_looked_for_at_once() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let looked = async {
+        let text = "SELECT to_regtype(repeat('_', 1000000) || 'x') IS NULL";
+        assert_eq!(rows(&client, text).await, ["t"]);
+        let name = "_".repeat(100_000) + "y";
+        let made = format!("CREATE TABLE {name} (a INT); CREATE TYPE _{name} AS ENUM ('a')");
+        client.batch_execute(&made).await.unwrap();
+        // Its arrays evade the enum.
+        let text =
+            "SELECT length(typname) FROM pg_type WHERE typname LIKE '\\_\\_\\_%y' ORDER BY 1";
+        let lengths = ["100001", "100002", "100003", "100004"];
+        assert_eq!(rows(&client, text).await, lengths);
+        let text = "SELECT to_regtype(repeat('_', 100002) || 'y') = to_regtype(repeat('_', 100000) || 'y[]')";
+        assert_eq!(rows(&client, text).await, ["t"]);
+    };
+    let looked = tokio::time::timeout(Duration::from_secs(60), looked);
+    looked.await.expect("it takes too long");
 }

@@ -75,6 +75,21 @@ async fn numbers_that_a_table_alone_gives_are_copied() {
 }
 
 #[tokio::test]
+async fn what_is_generated_of_a_number_is_copied_with_it() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    let text = "CREATE TABLE labelled (id INT GENERATED ALWAYS AS IDENTITY, v TEXT, \
+                twice INT GENERATED ALWAYS AS (id * 2) STORED)";
+    client.simple_query(text).await.unwrap();
+    let n_rows = copy_in(&client, "COPY labelled (v) FROM STDIN", &["a\nb\n"]).await;
+    assert_eq!(n_rows.unwrap(), 2);
+    assert_eq!(
+        rows(&client, "SELECT id, v, twice FROM labelled ORDER BY id").await,
+        ["1|a|2", "2|b|4"]
+    );
+}
+
+#[tokio::test]
 async fn rows_come_and_go_as_text() {
     let fixture = Fixture::start().await;
     let client = people(&fixture).await;

@@ -174,6 +174,24 @@ async fn texts_behind_a_set_have_its_encoding() {
 }
 
 #[tokio::test]
+async fn a_pipeline_is_read_with_the_encoding_that_a_function_sets() {
+    let fixture = Fixture::start().await;
+    let mut raw = connect(&fixture, "UTF8").await;
+    let text = |text: &[u8]| {
+        let parse = message(b'P', &[b"\0", text, b"\0\0\0"].concat());
+        let bind = message(b'B', &[0; 8]);
+        [parse, bind, message(b'E', &[0; 5])].concat()
+    };
+    for (encoding, value) in [("LATIN1", &b"\xe9"[..]), ("UTF8", "é".as_bytes())] {
+        let set = format!("SELECT set_config('client_encoding', '{encoding}', false)");
+        let read = [b"SELECT '", value, b"' AS a"].concat();
+        let pipeline = [text(set.as_bytes()), text(&read), sync()].concat();
+        let rows = answers(&mut raw, &[pipeline], 'D').await;
+        assert_eq!(rows, [row(encoding.as_bytes()), row(value)]);
+    }
+}
+
+#[tokio::test]
 async fn a_change_whose_rows_cannot_be_told_is_not_made() {
     let fixture = Fixture::start().await;
     let utf8 = fixture.connect().await;

@@ -328,3 +328,36 @@ async fn a_long_statement_of_a_dropped_role_makes_nothing() {
         run(&root, "DROP ROLE ada").await;
     }
 }
+
+#[tokio::test]
+async fn a_session_is_of_the_role_whose_password_was_given() {
+    let fixture = Fixture::start().await;
+    let root = fixture.connect().await;
+    run(
+        &root,
+        "CREATE USER ada PASSWORD 'x'; CREATE USER bob PASSWORD 'y'",
+    )
+    .await;
+    let facts = fixture.engine.login_facts("ada").await.unwrap();
+    let connect = || {
+        fixture.engine.connect(&auspex_planner::ClientFacts {
+            user: "ada".to_owned(),
+            proven: Some(facts.role.clone()),
+            ..auspex_planner::ClientFacts::default()
+        })
+    };
+    assert!(connect().is_ok());
+    // Between the password and the session.
+    let swap = "ALTER ROLE ada RENAME TO eve; ALTER ROLE bob RENAME TO ada";
+    run(&root, swap).await;
+    let error = connect().err().unwrap();
+    assert_eq!(error.report().sqlstate, "28000");
+    let facts = fixture.engine.login_facts("ada").await.unwrap();
+    run(&root, "DROP ROLE ada; CREATE USER ada PASSWORD 'y'").await;
+    let client = auspex_planner::ClientFacts {
+        user: "ada".to_owned(),
+        proven: Some(facts.role),
+        ..auspex_planner::ClientFacts::default()
+    };
+    assert!(fixture.engine.connect(&client).is_err());
+}

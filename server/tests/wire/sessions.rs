@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_postgres::NoTls;
 
+use crate::messages::{Raw, message, query, statement, sync};
 use crate::{Fixture, error_of, rows};
 
 /// The message by which the user postgres begins: length, protocol 3.0, and one parameter.
@@ -249,6 +250,41 @@ async fn a_client_that_leaves_stops_its_statement() {
     wait_until(async || running().await == ["1"]).await;
     drop(leaver);
     wait_until(async || running().await == ["0"]).await;
+}
+
+#[tokio::test]
+async fn what_stands_before_a_goodbye_is_carried_out() {
+    let fixture = Fixture::start().await;
+    let watcher = fixture.connect().await;
+    watcher
+        .simple_query("CREATE TABLE t (a INT)")
+        .await
+        .unwrap();
+    let (mut raw, _) = Raw::connect(&fixture, 0).await;
+    // The first still runs when the last comes.
+    let written = statement("INSERT INTO t VALUES (1)");
+    let goodbye = message(b'X', b"");
+    raw.send(&[query("SELECT pg_sleep(0.3)"), written, sync(), goodbye])
+        .await;
+    wait_until(async || rows(&watcher, "SELECT count(*) FROM t").await == ["1"]).await;
+    let mut rest = Vec::new();
+    raw.0.read_to_end(&mut rest).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_goodbye_behind_nothing_stops_a_statement() {
+    let fixture = Fixture::start().await;
+    let watcher = fixture.connect().await;
+    let (mut raw, _) = Raw::connect(&fixture, 0).await;
+    raw.send(&[statement("SELECT pg_sleep(60)"), sync()]).await;
+    let running =
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%sleep(60)' AND state = 'active'";
+    wait_until(async || rows(&watcher, running).await == ["1"]).await;
+    raw.send(&[message(b'X', b"")]).await;
+    let mut rest = Vec::new();
+    let ended = raw.0.read_to_end(&mut rest);
+    let ended = tokio::time::timeout(Duration::from_secs(20), ended).await;
+    ended.expect("it goes on").unwrap();
 }
 
 async fn wait_until(condition: impl AsyncFn() -> bool) {
