@@ -298,7 +298,6 @@ class Gen:
         return s.expr(tt, ctx, depth - 1, mod == "k")
 
     def case(s, ty, ctx, depth):
-        if ty == "mood": return s.col(ty, ctx) or s.lit(ty)
         if s.p(.3):
             t2 = s.r.choice(["int4", "text", "mood", "date", "bool", "numeric"])
             whens = [X("WHEN ", s.expr(t2, ctx, 0, True), " THEN ", s.expr(ty, ctx, depth - 1, i > 0)) for i in range(s.r.randint(1, 3))]
@@ -324,7 +323,7 @@ class Gen:
                 if k < .93:
                     return E("bool", "(", lhs, r.choice([" IN (", " NOT IN (", " = ANY (", " <> ALL ("]), "VALUES ", L([X("(", s.expr(t2, Ctx(outer or ctx.scopes, sub=False) if not ctx.leafonly else Ctx([], sub=False), 1), ")") for _ in range(r.randint(1, 3))]), "))")
                 t3 = r.choice(["int4", "text", "date"])
-                if False:
+                if k < .95 and s.p(.6):
                     q, _ = s.select(outer, [t2, t3], small=True, total=True, limit1=True)
                     return E("bool", "((", lhs, ", ", s.expr(t3, ctx, 1), ") " + r.choice(["=", "<", ">=", "<>"]) + " (", q, "))")
                 if k < .97:
@@ -334,7 +333,7 @@ class Gen:
                 return E("bool", "((", lhs, ", ", s.expr(t3, ctx, 1), r.choice([") IN (", ") NOT IN ("]), q, "))")
             if ty.endswith("[]") and s.p(.6):
                 b = ty[:-2]
-                q, _ = s.select(outer, [b], small=True, total=True, plainonly=True)
+                q, _ = s.select(outer, [b], small=True, total=True, plainonly=s.p(.4))
                 return E(ty, "ARRAY(", q, ")")
             q = s.scalarq(ty, outer)
             return E(ty, "(", q, ")")
@@ -408,7 +407,7 @@ class Gen:
         if total or form < .8:
             ks = []
             if form < .55 or not total:
-                ks = [s.sortkey(s.winexpr(r.choice(["int4", "text", "numeric", "date", "float8", "timestamp", "int8", "varchar", "bool", "mood", "interval", "bpchar", "int2"]), ctx)) for _ in range(r.choice([1, 1, 2]))]
+                ks = [s.sortkey(s.winexpr(r.choice(["int4", "text", "numeric", "date", "float8", "timestamp", "int8", "varchar", "bool", "mood", "interval", "bpchar", "int2", "bytea", "time", "bytea", "time"]), ctx)) for _ in range(r.choice([1, 1, 2]))]
             if total: ks = ks + [FIX(s.sortkey(k)) for k in sc.keys]
             order = X("ORDER BY ", L(ks))
         if frame and order and s.p(.6):
@@ -603,10 +602,9 @@ class Gen:
                     us = r.sample(com, min(len(com), r.choice([1, 1, 2])))
                     if s.p(.5) and "id" in com and "id" not in us: us[0] = "id"
                     kind = r.choice(["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"])
-                    if kind == "FULL JOIN" and (jn > 0 or str(g).startswith("(")): kind = "LEFT JOIN"
                     f = F(f, " " + kind + " ", g, " USING (", L(us), ")")
                     m = s.merge(sc, sg)
-                    m.cols = [(n, COLTY.get(n) or an[n][0][1]) for n in us] + [c for c in m.cols]
+                    m.cols = [(n, COLTY.get(n) or an[n][0][1]) for n in us] + [c for c in m.cols]; m.uniq = m.uniq and kind != "FULL JOIN"
                     sc = m; continue
             small_enough = sc.est * sg.est <= 4000
             if k < .5 and small_enough:
@@ -658,6 +656,7 @@ class Gen:
             else:
                 g = r.random()
                 if g < .6: gl = plainkeys = L(list(keys))
+                elif g < .65: gl = X("DISTINCT ROLLUP (", L(keys), "), ", keys[0])
                 elif g < .72: gl = X("ROLLUP (", L(keys), ")")
                 elif g < .82: gl = X("CUBE (", L(keys[:2]), ")"); keys = keys[:2]
                 elif g < .95:
@@ -666,7 +665,7 @@ class Gen:
                         k2 = r.sample(keys, r.randint(0, len(keys))); sets.append(X("(", X(*sum([[x, ", "] for x in k2], [])[:-1]), ")"))
                     sets.append(X("(", X(*sum([[x, ", "] for x in keys], [])[:-1]), ")"))
                     gl = X("GROUPING SETS (", L(sets), ")")
-                else: gl = X(keys[0], ", ROLLUP (", L(keys), ")") 
+                else: gl = X(r.choice(["", "DISTINCT "]), keys[0], ", ROLLUP (", L(keys), ")") 
                 group = X(" GROUP BY ", gl)
                 leaf = list(keys)
                 if g >= .6:

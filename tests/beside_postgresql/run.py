@@ -240,7 +240,7 @@ class Fuzz:
         if s.binary == "none": return
         subprocess.run(["rm", "-rf", "/tmp/w_%d" % s.port])
         s.srvlog = open(HERE + "/srv_%d.log" % s.world, "a")
-        s.proc = subprocess.Popen([s.binary, "serve", "--warehouse", "/tmp/w_%d/house" % s.port, "--listen", "127.0.0.1:%d" % s.port], stdout=s.srvlog, stderr=s.srvlog)
+        s.proc = subprocess.Popen(["srv", str(s.port), s.binary], stdout=s.srvlog, stderr=s.srvlog)
         for _ in range(120):
             try: psycopg.connect("host=127.0.0.1 port=%d user=postgres dbname=postgres" % s.port).close(); break
             except psycopg.Error: time.sleep(.5)
@@ -332,7 +332,7 @@ class Fuzz:
             if n.ty == "bool": yield made(lambda m: setattr(m, "p", ["false"]))
 
 def main():
-    world, first, count = map(int, sys.argv[1:4]); binary = sys.argv[4] if len(sys.argv) > 4 else "target/debug/auspex"
+    world, first, count = map(int, sys.argv[1:4]); binary = sys.argv[4] if len(sys.argv) > 4 else "auspex-dbg"
     secs = float(sys.argv[5]) if len(sys.argv) > 5 else 1e9
     fz = Fuzz(world, 7100 + world % 50, binary)
     stats = collections.Counter(); sigs = collections.Counter(); t0 = time.time(); tp = ta = 0
@@ -356,7 +356,7 @@ def main():
         if sg[0] in ("rows", "order", "binrows", "crash"): pass
         elif seen.get(sg, 0) >= (3 if re.match("0A|XX|22000|42000|42703|42804|42883", f[1]) or f[0] in ("types", "ptypes") else 1): stats["seen"] += 1; seen[sg] += 1; continue
         seen[sg] = seen.get(sg, 0) + 1
-        small, tries = fz.reduce(tree, sg, total, fmt, ext)
+        small, tries = fz.reduce(tree, sg, total, fmt, ext, limit=120, secs=10)
         f2, sql2, params2, a2, b2 = fz.both(small, total, fmt, ext)
         f2 = f2 or f
         k = fz.isknown(f2, sql2, True)
