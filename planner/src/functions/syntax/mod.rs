@@ -238,10 +238,10 @@ fn fetch(query: &mut Query) -> Result<()> {
         return Err(Error::unsupported("FETCH PERCENT"));
     }
     let mut n_rows = fetch.quantity.unwrap_or_else(|| number("1"));
-    as_bigint(&mut n_rows);
     if fetch.with_ties {
         return ties::keep(query, n_rows);
     }
+    as_bigint(&mut n_rows);
     let n_rows = Some(n_rows);
     match &mut query.limit_clause {
         Some(LimitClause::LimitOffset { limit, .. }) if limit.is_none() => *limit = n_rows,

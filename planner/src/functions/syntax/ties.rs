@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, LimitClause, OrderByKind, Query, Value,
 };
 
+use super::as_bigint;
 use super::row_limits::{behind, binary, order, qualify, window, within};
 use crate::constants::holds_query;
 use crate::error::{Error, Result};
@@ -13,7 +14,7 @@ use crate::functions::cast_keys::without_brackets;
 use crate::functions::row_counts;
 
 /// Puts a condition on ranks in the place of a number of rows.
-pub(super) fn keep(query: &mut Query, n_rows: Expr) -> Result<()> {
+pub(super) fn keep(query: &mut Query, mut n_rows: Expr) -> Result<()> {
     match query.order_by.as_ref().map(|order| &order.kind) {
         Some(OrderByKind::Expressions(order)) if !order.is_empty() => {}
         _ => {
@@ -26,6 +27,7 @@ pub(super) fn keep(query: &mut Query, n_rows: Expr) -> Result<()> {
         let message = "row count cannot be null in FETCH FIRST ... WITH TIES clause";
         return Err(Error::invalid("2201W", message, None));
     }
+    as_bigint(&mut n_rows);
     let offset = match &query.limit_clause {
         None => None,
         Some(LimitClause::LimitOffset {
