@@ -11,6 +11,7 @@
 )]
 
 mod changes;
+mod error_places;
 
 use std::time::{Duration, Instant};
 

@@ -29,6 +29,7 @@ use crate::access::{Identity, ProvenRole};
 use crate::activity::{Activity, Backend, BackendFacts};
 use crate::advisory_locks::AdvisoryLocks;
 use crate::background::Background;
+use crate::bind::ColumnAliases;
 use crate::catalog::facts::CatalogFacts;
 use crate::channels::Channels;
 use crate::checkpoints::LiveRuns;
@@ -274,6 +275,7 @@ fn base(
             .with_default_features()
             .with_runtime_env(runtime)
             .with_type_planner(Arc::new(crate::functions::Types))
+            .with_relation_planners(vec![Arc::new(ColumnAliases)])
             .with_optimizer_rules(logical_rules())
             .with_physical_optimizer_rules(physical_rules())
             .build(),

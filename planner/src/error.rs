@@ -144,6 +144,14 @@ pub enum Error {
         /// Where the inner text begins, if it stands there to the letter.
         offset: Option<usize>,
     },
+    /// An error with the place in the statement's text that it is about.
+    #[error("{error}")]
+    At {
+        /// The error.
+        error: Box<Error>,
+        /// A byte of the text.
+        position: usize,
+    },
     /// The role lacks a privilege.
     #[error("permission denied for {kind} {name}")]
     PermissionDenied {
@@ -273,6 +281,22 @@ impl Error {
         }
     }
 
+    /// Whether it is about a text that does not stand in the statement's own.
+    pub(crate) fn is_of_other_text(&self) -> bool {
+        match self {
+            Error::Inner { error, offset } => offset.is_none() || error.is_of_other_text(),
+            Error::InPlace { error, .. } | Error::At { error, .. } => error.is_of_other_text(),
+            Error::Query(error) => match error.find_root() {
+                DataFusionError::External(source) => {
+                    let found = source.downcast_ref::<Error>();
+                    found.is_some_and(Error::is_of_other_text)
+                }
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     /// What a client is told.
     pub fn report(&self) -> Report {
         let report = match self {
@@ -291,6 +315,10 @@ impl Error {
                     ..report
                 }
             }
+            Error::At { error, position } => Report {
+                position: Some(*position),
+                ..error.report()
+            },
             _ => Report {
                 detail: self.detail(),
                 hint: self.hint(),
@@ -308,7 +336,9 @@ impl Error {
             Error::Storage(error) => error.sqlstate(),
             Error::Cluster(error) => error.sqlstate(),
             Error::Query(error) => report_of(error).sqlstate,
-            Error::Inner { error, .. } | Error::InPlace { error, .. } => error.sqlstate(),
+            Error::Inner { error, .. } | Error::InPlace { error, .. } | Error::At { error, .. } => {
+                error.sqlstate()
+            }
             Error::NotUnique { .. } => "23505",
             Error::Cancelled | Error::TimedOut => "57014",
             Error::Undefined { kind, .. } => match *kind {

@@ -26,6 +26,7 @@ mod copy_options;
 mod distributed;
 mod engine;
 mod error;
+mod error_places;
 mod execute;
 mod explain;
 mod explain_json;
@@ -73,8 +74,8 @@ pub use access::{Identity, LoginFacts, ProvenRole, RoleFacts, Subject};
 pub use activity::{Backend, BackendFacts, BackendState, Encryption};
 pub use advisory_locks::LockFacts;
 pub use auspex_storage::{
-    BitKind, CheckReport, DeclaredType, Deferral, DomainType, EnumType, ErrorPlace, Garbage,
-    GarbageOptions, Identity as ColumnNumbers, JsonKind, Key, PasswordVerifier, Problem,
+    AddressKind, BitKind, CheckReport, DeclaredType, Deferral, DomainType, EnumType, ErrorPlace,
+    Garbage, GarbageOptions, Identity as ColumnNumbers, JsonKind, Key, PasswordVerifier, Problem,
     ReferenceAction, Removed, TextLimit, generated_password, is_uuid, marked_element, quoted_name,
     uuid_marks, with_clock_digits,
 };
@@ -102,9 +103,9 @@ pub use engine::{
 };
 pub use error::{Error, Report, Result, report_of};
 pub use functions::{
-    ArrayItem, ROW_TYPE_KEY, TYPE_KEY, has_aggregate, holds_numerics, jsonb_text, numeric_in_full,
-    numerics_in_full, read_text, read_texts, rounded_numeric, split_array, uuid_text,
-    zone_abbreviations,
+    ArrayItem, ROW_TYPE_KEY, TYPE_KEY, address_bytes, address_of_bytes, address_text,
+    has_aggregate, holds_numerics, jsonb_text, numeric_in_full, numerics_in_full, read_text,
+    read_texts, rounded_numeric, shown_addresses, split_array, uuid_text, zone_abbreviations,
 };
 pub use memory::{KeptRows, ReceivedBytes, SentRows};
 pub use observe::{SessionEnd, StatementText, StatementWatch};

@@ -5,17 +5,19 @@
 
 use std::sync::{Arc, OnceLock};
 
+use auspex_storage::AddressKind;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::error::Result as DfResult;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
 
 use crate::bind::BoundQuery;
 use crate::error::Result;
-use crate::functions::{READ_UUID, uuid_text};
+use crate::functions::{READ_INET, READ_UUID, address_text, uuid_text};
 use crate::point_plan::{is_constant, n_predictions, place, with_types};
 use crate::session::{Prepared, Session};
 use crate::statement_run::StatementControl;
@@ -180,18 +182,23 @@ fn is_parameter(expr: &Expr) -> bool {
         Expr::Placeholder(_) => true,
         Expr::Cast(cast) => is_parameter(&cast.expr),
         Expr::ScalarFunction(call) => {
-            call.func.name() == READ_UUID && call.args.iter().all(is_parameter)
+            [READ_INET, READ_UUID].contains(&call.func.name()) && call.args.iter().all(is_parameter)
         }
         _ => false,
     }
 }
 
-/// The uuid of a text that is written out; `None` if it is none, which is told where it is read.
-fn uuid_read(args: &[Expr]) -> Option<ScalarValue> {
-    match args {
-        [Expr::Literal(ScalarValue::Utf8(Some(text)), _)] => uuid_text(text).map(ScalarValue::from),
+/// The uuid or the address of a text that is written out; `None` if it is none, which is told where it is read.
+fn value_read(call: &ScalarFunction) -> Option<ScalarValue> {
+    let [Expr::Literal(ScalarValue::Utf8(Some(text)), _)] = call.args.as_slice() else {
+        return None;
+    };
+    let read = match call.func.name() {
+        READ_UUID => uuid_text(text),
+        READ_INET => address_text(AddressKind::Inet, text).ok(),
         _ => None,
-    }
+    };
+    read.map(ScalarValue::from)
 }
 
 /// The plan with values in the place of its parameters; `None` where the optimizer would make more of them: NULL, and what
@@ -218,7 +225,7 @@ fn with_values(
                 Expr::Literal(value, _) => Some(value.cast_to(cast.field.data_type())?),
                 _ => None,
             },
-            Expr::ScalarFunction(call) if call.func.name() == READ_UUID => uuid_read(&call.args),
+            Expr::ScalarFunction(call) => value_read(call),
             _ => None,
         };
         Ok(match value {

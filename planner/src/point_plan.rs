@@ -22,7 +22,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::collect_columns;
 
 use crate::bind::{BoundQuery, PredictUdf};
-use crate::functions::{READ_UUID, is_chain};
+use crate::functions::{READ_INET, READ_UUID, is_chain};
 use crate::streams::told;
 use direct::Direct;
 
@@ -42,6 +42,7 @@ const FUNCTIONS: &[&str] = &[
     "round_half_even",
     "trunc",
     "upper",
+    READ_INET,
     READ_UUID,
 ];
 

@@ -10,7 +10,7 @@ use auspex_sql::Name;
 use auspex_storage::{CatalogEntry, CatalogState, Definition, ObjectKind};
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::error::Result as DfResult;
-use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::execution::SessionState;
 
 use crate::error::{Error, Result, nearest};
 use crate::name_scope;
@@ -127,6 +127,20 @@ impl Session {
             return Err(Error::invalid("42P16", message, Some(&hint)));
         }
         Ok((schema, name))
+    }
+
+    /// Schema and name of a type that is to be made. Errors: a temporary one, or no schema but that of these in the path
+    /// (0A000).
+    pub(crate) fn new_type_parts(&self, parts: &[String]) -> Result<(String, String)> {
+        let (schema, name) = self.object_parts(parts)?;
+        let is_of_path = schema.is_empty() && self.makes_temporary();
+        match is_of_path || schema == TEMPORARY {
+            true => Err(Error::Unsupported {
+                what: "a temporary type".to_owned(),
+                hint: Some("Name a schema that lasts before the type's name.".to_owned()),
+            }),
+            false => Ok((schema, name)),
+        }
     }
 
     /// Whether the path begins with the schema of temporary relations, so that new ones without a schema are temporary.
@@ -284,8 +298,9 @@ impl Session {
         }
         let mut config = state.config().clone();
         SEARCHED.clone_into(&mut config.options_mut().catalog.default_schema);
-        let state = SessionStateBuilder::new_from_existing(state.clone());
-        Some(state.with_config(config).build())
+        let mut state = state.clone();
+        *state.config_mut() = config;
+        Some(state)
     }
 }
 

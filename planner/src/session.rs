@@ -23,8 +23,10 @@ use auspex_sql::ParsedStatement;
 use auspex_storage::{CatalogEntry, RoleDefinition};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::ScalarValue;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio_util::sync::CancellationToken;
 
@@ -342,7 +344,7 @@ impl Session {
 
     /// A state that plans one statement: with the session's settings as they are now.
     pub(crate) fn state(&self, control: Option<&StatementControl>) -> SessionState {
-        let state = self.context.state();
+        let mut state = self.context.state();
         let mut config = state.config().clone();
         if let Some(control) = control {
             config = config.with_extension(Arc::new(control.clone()));
@@ -360,12 +362,23 @@ impl Session {
                 .optimizer
                 .enable_physical_uncorrelated_scalar_subquery = false;
         }
-        let mut state = SessionStateBuilder::new_from_existing(state)
-            .with_config(config)
-            .build();
+        configure(&mut state, config);
         // Functions read the settings where the start of the statement is marked.
         query_meaning::mark_start(&mut state, self.now());
         state
+    }
+}
+
+/// Gives a state other settings, also the functions that keep some of them. A state that is built anew hashes the names of all
+/// functions once more, which took most of the time of a small statement.
+fn configure(state: &mut SessionState, config: SessionConfig) {
+    let of_settings: Vec<ScalarUDF> = (state.scalar_functions().values())
+        .filter_map(|function| function.inner().with_updated_config(config.options()))
+        .collect();
+    *state.config_mut() = config;
+    for function in of_settings {
+        // Only a registry that cannot be written refuses one.
+        let _ = state.register_udf(Arc::new(function));
     }
 }
 

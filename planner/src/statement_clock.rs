@@ -10,7 +10,7 @@ use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Expr, LogicalPlan, lit};
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility, lit};
 
 /// The function whose value is the start of the statement.
 const STATEMENT_TIMESTAMP: &str = "statement_timestamp";
@@ -49,6 +49,16 @@ pub(crate) fn with_statement_time(expr: Expr, at: DateTime<Utc>) -> Result<Trans
     })
 }
 
+/// Whether an expression asks for something that may differ from statement to statement, as the time.
+pub(crate) fn asks_for_time(expr: &Expr) -> Result<bool> {
+    expr.exists(|expr| {
+        Ok(
+            matches!(expr, Expr::ScalarFunction(call) if call.args.is_empty()
+            && call.func.signature().volatility == Volatility::Stable),
+        )
+    })
+}
+
 /// A plan in which the start of the statement is a value.
 pub(crate) fn timed(plan: LogicalPlan, at: DateTime<Utc>) -> Result<LogicalPlan> {
     let timed = plan.transform_down_with_subqueries(|node| {
@@ -67,9 +77,7 @@ mod tests {
     use std::sync::Arc;
 
     use datafusion::arrow::datatypes::{DataType, TimeUnit};
-    use datafusion::logical_expr::{
-        ColumnarValue, LogicalPlanBuilder, ScalarUDF, Volatility, create_udf,
-    };
+    use datafusion::logical_expr::{ColumnarValue, LogicalPlanBuilder, ScalarUDF, create_udf};
 
     use super::*;
 

@@ -36,33 +36,43 @@ fn concurrent_drops(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 
 /// `ALTER TABLE … ALTER [COLUMN] c DROP IDENTITY [IF EXISTS]` as a `SET DEFAULT` that means it, and so what says how values of
 /// a column are kept.
-fn dropped_identities(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+fn dropped_identities(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     if !are_words(&tokens, 0, &["ALTER", "TABLE"]) {
         return tokens;
     }
-    let mut at = 2;
+    let mut settled = Vec::with_capacity(tokens.len());
+    let mut at = 0;
     while at < tokens.len() {
-        let before = tokens.get(at - 2);
+        let before = at.checked_sub(2).and_then(|before| tokens.get(before));
         let is_column = is_word(before, "ALTER") || is_word(before, "COLUMN");
-        let found = match are_words(&tokens, at, &["DROP", "IDENTITY"]) {
-            true => Some(match are_words(&tokens, at + 2, &["IF", "EXISTS"]) {
-                true => (4, DROP_IDENTITY_IF_EXISTS),
-                false => (2, DROP_IDENTITY),
-            }),
-            false => kept_anyhow(&tokens, at).map(|n_tokens| (n_tokens, KEPT_ANYHOW)),
-        };
-        if let Some((n_tokens, name)) = found.filter(|_| is_column) {
-            let meaning = [
-                Token::make_keyword("SET"),
-                Token::make_keyword("DEFAULT"),
-                Token::make_word(name, Some('"')),
-            ];
-            let meaning = meaning.map(|token| made(token, &tokens[at]));
-            tokens.splice(at..at + n_tokens, meaning);
+        match meaning_of(&tokens, at).filter(|_| is_column) {
+            Some((n_tokens, name)) => {
+                let meaning = [
+                    Token::make_keyword("SET"),
+                    Token::make_keyword("DEFAULT"),
+                    Token::make_word(name, Some('"')),
+                ];
+                settled.extend(meaning.map(|token| made(token, &tokens[at])));
+                at += n_tokens;
+            }
+            None => {
+                settled.push(tokens[at].clone());
+                at += 1;
+            }
         }
-        at += 1;
     }
-    tokens
+    settled
+}
+
+/// How many tokens drop an identity or say how values are kept, and the name that means it.
+fn meaning_of(tokens: &[TokenWithSpan], at: usize) -> Option<(usize, &'static str)> {
+    match are_words(tokens, at, &["DROP", "IDENTITY"]) {
+        true => Some(match are_words(tokens, at + 2, &["IF", "EXISTS"]) {
+            true => (4, DROP_IDENTITY_IF_EXISTS),
+            false => (2, DROP_IDENTITY),
+        }),
+        false => kept_anyhow(tokens, at).map(|n_tokens| (n_tokens, KEPT_ANYHOW)),
+    }
 }
 
 /// How many tokens say how a column's values are kept or counted, as dumps do: `SET STORAGE EXTERNAL`, `SET STATISTICS 100`.

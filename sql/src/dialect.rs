@@ -17,6 +17,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use crate::lexer::{are_words, is_word};
 use crate::long_texts::Stop;
 use crate::model_forms::parse_marked;
+use crate::typed_texts::parse_typed_text;
 
 /// The value of `SET ml.dialect`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -172,10 +173,11 @@ impl SqlDialect for AuspexDialect {
         TypeId::of::<PostgreSqlDialect>()
     }
 
-    /// `MODEL m` and `PREDICT(m USING …)`, which `model_forms` has marked with a quote that no text can carry.
+    /// `MODEL m` and `PREDICT(m USING …)`, which `model_forms` has marked with a quote that no text can carry, and
+    /// `inet '10.0.0.1'`.
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
         match self.goes_on() {
-            true => parse_marked(parser),
+            true => parse_marked(parser).or_else(|| parse_typed_text(parser)),
             // The one error that sqlparser passes on wherever it tries several forms.
             false => Some(Err(ParserError::RecursionLimitExceeded)),
         }

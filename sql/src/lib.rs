@@ -11,7 +11,7 @@
 //! - `dialect`: what a session may ask for, and how sqlparser is told.
 //! - `googlesql`: which statements are read as GoogleSQL, and the quotes, names and types that are rewritten.
 //! - `model_forms`: `MODEL m`, `TABLE t`, `PREDICT(m USING …)`, `(PREDICT m ON t)` inside ordinary SQL.
-//! - `adjacent_literals`, `postgres_forms`, `assigned_parts`, `between_symmetric`, `bracketed_queries`, `distinct_groups`, `rows_from`, `nested_joins`, `record_columns`, `frame_forms`, `variadic`: forms that sqlparser lacks; `free_names`: words that it takes for more than names; `written`: a tree with them as text.
+//! - `adjacent_literals`, `postgres_forms`, `assigned_parts`, `between_symmetric`, `bracketed_queries`, `distinct_groups`, `grouping_elements`, `rows_from`, `nested_joins`, `record_columns`, `row_tests`, `frame_forms`, `typed_texts`, `variadic`: forms that sqlparser lacks; `token_edits`: what they put in and leave out; `free_names`: words that it takes for more than names; `written`: a tree with them as text.
 //! - `reference`: names of models and versions.
 //! - `parser`: one module per family of statements; `parser::sql` hands the rest to DataFusion.
 //! - `function`: calls of model functions in the parsed tree.
@@ -25,6 +25,7 @@ mod adjacent_literals;
 mod assigned_parts;
 mod between_symmetric;
 mod bracketed_queries;
+mod conflict_targets;
 mod copied_tables;
 mod copy_forms;
 mod definition_forms;
@@ -38,6 +39,7 @@ mod frame_forms;
 mod free_names;
 mod function;
 mod googlesql;
+mod grouping_elements;
 mod lexer;
 mod limits;
 mod long_texts;
@@ -54,12 +56,15 @@ mod redact;
 mod redact_named;
 mod redact_urls;
 mod reference;
+mod row_tests;
 mod rows_from;
 mod sequence_statement;
 mod statement;
 mod table_queries;
 #[cfg(test)]
 mod tests;
+mod token_edits;
+mod typed_texts;
 mod variadic;
 mod view_options;
 mod written;
@@ -69,6 +74,7 @@ pub use access_statement::{
     RoleStatement, Secret,
 };
 pub use assigned_parts::ASSIGNED_PART;
+pub use conflict_targets::CONFLICT_TARGET;
 pub use copied_tables::LIKE_PARTS;
 pub use copy_forms::{COPY_CONDITION, EVERY_COPY_COLUMN, HEADER_MATCH};
 pub use definition_forms::{DROP_IDENTITY, DROP_IDENTITY_IF_EXISTS, KEPT_ANYHOW};

@@ -11,17 +11,20 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use crate::bracketed_queries;
 use crate::definition_forms;
 use crate::distinct_groups;
+use crate::grouping_elements;
 use crate::lexer::{are_words, closing, is_token, is_word};
 use crate::reference::read_name;
+use crate::row_tests;
 use crate::table_queries;
+use crate::token_edits::{Groups, with_put, without};
 
 /// Settles the forms.
 pub(crate) fn settle(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     quote_dollar_texts(&mut tokens);
     let tokens = merge_actions(definition_forms::settle(abort(operators(tokens))));
     let tokens = versions_first(unset_properties(tokens));
-    let tokens = distinct_groups::settle(grouping_elements(tokens));
-    let tokens = similar_parts(tokens);
+    let tokens = distinct_groups::settle(grouping_elements::settle(tokens));
+    let tokens = row_tests::settle(similar_parts(tokens));
     trimmed(overriding(identity_options(array_types(
         bracketed_queries::settle(table_queries::settle(tokens)),
     ))))
@@ -56,47 +59,8 @@ fn operators(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     };
     let found = (0..tokens.len()).filter(is_one);
     let left_out = found.flat_map(|at| [at, at + 1, at + 2, at + 3, at + 5]);
-    let left_out: BTreeSet<usize> = left_out.collect();
-    if left_out.is_empty() {
-        return tokens;
-    }
-    let placed = tokens.into_iter().enumerate();
-    let kept = placed.filter(|(at, _)| !left_out.contains(at));
-    kept.map(|(_, token)| token).collect()
-}
-
-/// `ROLLUP ((a)::text, (SELECT 1))`: an element that goes on behind its brackets, or is a query, has others around it, since
-/// sqlparser takes the first for those of a list.
-fn grouping_elements(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let opens = |tokens: &[TokenWithSpan], at: usize| {
-        ["ROLLUP", "CUBE"]
-            .iter()
-            .any(|word| is_word(tokens.get(at), word))
-            || at > 0 && are_words(tokens, at - 1, &["GROUPING", "SETS"])
-    };
-    let mut at = 0;
-    while at < tokens.len() {
-        if opens(&tokens, at)
-            && let Some(close) = closing(&tokens, at + 1)
-        {
-            let mut elements = elements(&tokens, at + 2, close);
-            elements.retain(|(first, end)| {
-                let is_query = ["SELECT", "WITH"]
-                    .iter()
-                    .any(|word| is_word(tokens.get(first + 1), word));
-                closing(&tokens, *first).is_some_and(|close| close + 1 < *end || is_query)
-            });
-            // From the end, since what is put in moves what follows.
-            for (first, end) in elements.into_iter().rev() {
-                let (open, close) = (&tokens[first], &tokens[end - 1]);
-                let (open, close) = (made(Token::LParen, open), made(Token::RParen, close));
-                tokens.insert(end, close);
-                tokens.insert(first, open);
-            }
-        }
-        at += 1;
-    }
-    tokens
+    let left_out = left_out.collect();
+    without(tokens, &left_out)
 }
 
 /// The first token and the end of each element of a list that ends before a token.
@@ -144,22 +108,26 @@ fn identity_options(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let opens = (2..tokens.len()).filter(|at| {
         are_words(&tokens, at - 2, &["AS", "IDENTITY"]) && is_token(&tokens, *at, &Token::LParen)
     });
-    // From the end, since what is left out moves what follows.
-    for open in opens.collect::<Vec<_>>().into_iter().rev() {
-        let Some(mut close) = closing(&tokens, open) else {
+    let opens: Vec<usize> = opens.collect();
+    if opens.is_empty() {
+        return tokens;
+    }
+    let groups = Groups::of(&tokens);
+    let mut left_out = BTreeSet::new();
+    for open in opens {
+        let Some(close) = groups.closing(open) else {
             continue;
         };
         let named = (open + 1..close).find(|at| are_words(&tokens, *at, &["SEQUENCE", "NAME"]));
-        if let Some(at) = named {
+        let named = named.map_or(close..close, |at| {
             let n_tokens = match is_token(&tokens, at + 3, &Token::Period) {
                 true => 5,
                 false => 3,
             };
-            tokens.drain(at..(at + n_tokens).min(close));
-            close = closing(&tokens, open).unwrap_or(open + 1);
-        }
+            at..(at + n_tokens).min(close)
+        });
         let mut options: Vec<(usize, Vec<TokenWithSpan>)> = Vec::new();
-        for at in open + 1..close {
+        for at in (open + 1..close).filter(|at| !named.contains(at)) {
             let rank = |at| ORDER.iter().position(|word| is_word(tokens.get(at), word));
             // `NO CYCLE` begins with the word before.
             let begins = match is_word(tokens.get(at), "NO") {
@@ -171,14 +139,16 @@ fn identity_options(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             }
             match options.last_mut() {
                 Some((_, option)) => option.push(tokens[at].clone()),
-                None => return tokens,
+                None => return without(tokens, &left_out),
             }
         }
         options.sort_by_key(|(rank, _)| *rank);
-        let sorted = options.into_iter().flat_map(|(_, option)| option);
-        tokens.splice(open + 1..close, sorted.collect::<Vec<_>>());
+        let sorted: Vec<TokenWithSpan> =
+            options.into_iter().flat_map(|(_, option)| option).collect();
+        left_out.extend(open + 1 + sorted.len()..close);
+        tokens.splice(open + 1..open + 1 + sorted.len(), sorted);
     }
-    tokens
+    without(tokens, &left_out)
 }
 
 /// `INSERT INTO t (c) OVERRIDING SYSTEM VALUE` is `INSERT INTO t (c) PARTITION (name)`. A table without a list of columns
@@ -337,14 +307,13 @@ fn unset_properties(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let Some(close) = closing(&tokens, at + 2) else {
         return tokens;
     };
-    for end in (at + 3..=close).rev() {
-        if end == close || tokens[end].token == Token::Comma {
-            let place = tokens[end].clone();
-            let null = [Token::Eq, Token::make_keyword("NULL")];
-            tokens.splice(end..end, null.map(|token| made(token, &place)));
-        }
-    }
-    tokens
+    let ends = (at + 3..=close).filter(|end| *end == close || tokens[*end].token == Token::Comma);
+    let null = |end: usize| {
+        let null = [Token::Eq, Token::make_keyword("NULL")];
+        null.map(|token| (end, made(token, &tokens[end])))
+    };
+    let put = ends.flat_map(null).collect();
+    with_put(tokens, put)
 }
 
 /// `t x VERSION AS OF 3`, as BigQuery has it and syntax trees are printed, is `t VERSION AS OF 3 x`.
@@ -559,5 +528,10 @@ mod tests {
         let values = ", a OPERATOR(pg_catalog.=) ANY (b)".repeat(20_000);
         let written = ast(&one(&format!("SELECT 1{values}"))).to_string();
         assert_eq!(written.matches("a = ANY").count(), 20_000);
+        let options = "a int GENERATED ALWAYS AS IDENTITY (SEQUENCE NAME s START 3 INCREMENT 2), ";
+        let columns = options.repeat(10_000);
+        let written = ast(&one(&format!("CREATE TABLE t ({columns}z int)"))).to_string();
+        assert_eq!(written.matches("INCREMENT").count(), 10_000);
+        assert!(!written.contains("SEQUENCE NAME"), "the names are left out");
     }
 }

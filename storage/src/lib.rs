@@ -57,16 +57,16 @@ pub use stores::{PostponedFiles, StoreOptions, StoreRegistry, Stores};
 pub use tables::domain_mark::DomainType;
 pub use tables::enum_mark::EnumType;
 pub use tables::{
-    Accept, Append, BitKind, BlockMark, CHANGE_COLUMNS, ChangeCounts, DeclaredType, Deferral,
-    FILE_COLUMN, Identity, IdentityKind, InsertRules, JsonKind, Key, LIFE_SIGN_INTERVAL, Number,
-    OnConflict, OptimizeOptions, Optimized, ROW_COLUMN, ReadTexts, Reference, ReferenceAction,
-    Repeated, Rewrite, RewriteOptions, RowAction, RowChecks, RowCopier, ScanForm, SnapshotFile,
-    TableCommit, TableDetail, TableOperation, TableShape, TableSnapshot, Tables, TextFault,
-    TextLimit, TextReader, VersionSpec, ViewViolation, WrittenFiles, clock_digits,
-    compression_by_name, date_text, delimiter_by_name, divide_by_rows, format_by_name,
-    has_one_zero, is_date, is_uuid, marked_element, marks_of, name_in_file, noted_columns,
-    shown_cell, shown_time, shown_value, stored_schema, texts_within, type_name, uuid_marks,
-    uuid_of_bytes, with_clock_digits,
+    Accept, AddressKind, Append, BitKind, BlockMark, CHANGE_COLUMNS, ChangeCounts, DeclaredType,
+    Deferral, FILE_COLUMN, Identity, IdentityKind, IndexRules, InsertRules, JsonKind, Key, KeyForm,
+    LIFE_SIGN_INTERVAL, Number, OnConflict, OptimizeOptions, Optimized, ROW_COLUMN, ReadTexts,
+    Reference, ReferenceAction, Repeated, Rewrite, RewriteOptions, RowAction, RowChecks, RowCopier,
+    RowExpr, ScanForm, SnapshotFile, TableCommit, TableDetail, TableOperation, TableShape,
+    TableSnapshot, Tables, TextFault, TextLimit, TextReader, VersionSpec, ViewViolation,
+    WrittenFiles, clock_digits, compression_by_name, date_text, delimiter_by_name, divide_by_rows,
+    format_by_name, has_one_zero, is_date, is_uuid, marked_element, marks_of, name_in_file,
+    noted_columns, shown_cell, shown_time, shown_value, stored_schema, texts_within, type_name,
+    uuid_marks, uuid_of_bytes, with_clock_digits,
 };
 pub use upkeep::{CheckReport, Garbage, GarbageOptions, Problem, Removed, Upkeep};
 pub use warehouse::Warehouse;

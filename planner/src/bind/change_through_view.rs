@@ -78,7 +78,7 @@ pub(crate) async fn change_checks(
     shape: &TableShape,
 ) -> Result<Arc<RowChecks>> {
     note_domains(session, shape);
-    let checks = row_checks(state, (&table.schema, &table.name), shape)?;
+    let checks = row_checks(session, state, (&table.schema, &table.name), shape)?;
     match view {
         Some(view) => view.checked(session, state, checks, shape).await,
         None => Ok(checks),

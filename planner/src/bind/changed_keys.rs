@@ -4,7 +4,7 @@
 //! which are added are looked at is its own business.
 
 use auspex_sql::EVERY_COLUMN;
-use auspex_storage::TableShape;
+use auspex_storage::{Key, TableShape};
 use datafusion::sql::sqlparser::ast::{self, Assignment, AssignmentTarget};
 
 use super::change::{Change, last};
@@ -30,11 +30,7 @@ impl Change {
                     .iter()
                     .any(|name| name == EVERY_COLUMN || name.eq_ignore_ascii_case(column))
         };
-        shape
-            .keys()
-            .iter()
-            .flat_map(|key| &key.columns)
-            .any(may_change)
+        shape.keys().iter().flat_map(Key::reads).any(may_change)
     }
 
     /// The columns of rows that are there which get other values.

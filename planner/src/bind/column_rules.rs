@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use auspex_storage::{EnumType, Identity, JsonKind, RowChecks, TableShape, is_uuid};
+use auspex_storage::{AddressKind, EnumType, Identity, JsonKind, RowChecks, TableShape, is_uuid};
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{Column, DFSchema};
 use datafusion::execution::SessionState;
@@ -15,11 +15,13 @@ use datafusion::logical_expr::{
 use datafusion::sql::sqlparser::ast::{self, ArrayElemTypeDef, SetExpr, VisitMut, VisitorMut};
 
 use super::domains::domain_checks;
-use super::evaluated::evaluated;
+use super::evaluated::condition_now;
+use super::key_forms::key_forms;
 use super::numbered_values::{Numbers, once_numbered};
 use super::rounded_numbers::{self, has_doubles};
 use crate::error::{Error, Result};
-use crate::functions::{assigned, enum_type_name, half_away_each, number_text};
+use crate::functions::{address_type_name, assigned, enum_type_name, half_away_each, number_text};
+use crate::session::Session;
 
 /// The syntax tree of an expression's text.
 pub(crate) fn parse_expr(text: &str) -> Result<ast::Expr> {
@@ -140,28 +142,34 @@ pub(crate) fn is_default(expr: &ast::Expr) -> bool {
         if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
 }
 
-/// The checks of a table, ready to be evaluated on its rows.
+/// The checks of a table, ready to be evaluated on rows of the statement that the session runs.
 pub(crate) fn row_checks(
+    session: &Session,
     state: &SessionState,
     (schema_name, relation): (&str, &str),
     shape: &TableShape,
 ) -> Result<Arc<RowChecks>> {
     let schema = Arc::new(DFSchema::try_from(shape.schema())?);
-    let mut checks = Vec::new();
-    for (domain, keeps) in domain_checks(state, shape)? {
-        checks.push((domain, evaluated(state, keeps, &schema, None)?));
-    }
+    let mut conditions = domain_checks(state, shape)?;
     for (name, text) in shape.checks() {
         let expr = defined_expr(state, &text, &schema)?;
-        let expr = expr.cast_to(&DataType::Boolean, &schema)?;
-        checks.push((name, evaluated(state, expr, &schema, None)?));
+        conditions.push((name, expr.cast_to(&DataType::Boolean, &schema)?));
+    }
+    let mut checks = Vec::with_capacity(conditions.len());
+    let mut as_of = None;
+    for (name, condition) in conditions {
+        let (condition, began) = condition_now(session, state, condition, &schema)?;
+        checks.push((name, condition));
+        as_of = as_of.or(began);
     }
     Ok(Arc::new(RowChecks {
         schema: schema_name.to_owned(),
         relation: relation.to_owned(),
         checks,
         views: Vec::new(),
+        as_of,
         session: (!shape.keys().is_empty()).then(|| Arc::new(state.clone())),
+        forms: key_forms(state, shape)?,
     }))
 }
 
@@ -355,7 +363,10 @@ pub(super) fn column_type(column: &Field) -> Option<ast::DataType> {
         None if is_uuid(column) => Some(ast::DataType::Uuid),
         None => match EnumType::of(column) {
             Some(known) => Some(enum_type_name(&known)),
-            None => cast_type(column.data_type()),
+            None => match AddressKind::of(column) {
+                Some(kind) => Some(address_type_name(kind)),
+                None => cast_type(column.data_type()),
+            },
         },
     }
 }

@@ -383,7 +383,7 @@ fn looked_up(call: &ScalarFunction, schema: &DFSchema) -> Option<Expr> {
     let key = found
         .into_iter()
         .flatten()
-        .find(|key| !matches!(key, Key::Place(_)))?;
+        .find(|key| !matches!(key, Key::Place(_) | Key::Address))?;
     let args = call.args.iter().cloned().map(|arg| key.of(arg));
     Some(call.func.call(args.collect()))
 }

@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
     TableAliasColumnDef, TableFactor, VisitMut, VisitorMut,
 };
 
-use super::names::{expression_name, says_ambiguous};
+use super::names::{expression_name, is_wildcard, says_ambiguous};
 use super::relation_columns::{is_called, relations};
 use crate::commands::folded;
 
@@ -88,7 +88,10 @@ impl Renaming<'_> {
         // Names that the relation gives already stay.
         let given = match alias.columns.as_slice() {
             [] => names(&select.projection),
-            columns => (columns.len() == select.projection.len()).then(Vec::new),
+            columns if select.projection.iter().any(is_wildcard) => {
+                (columns.len() == select.projection.len()).then(Vec::new)
+            }
+            columns => select.projection.get(columns.len()..).and_then(names),
         };
         let Some(names) = given else {
             return;

@@ -15,6 +15,32 @@ use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::PhysicalExpr;
 
+use crate::session::Session;
+use crate::statement_clock::{asks_for_time, with_statement_time};
+
+/// What evaluates an expression in the statement that a session runs; with the times of the statement.
+pub(super) fn evaluated_now(
+    session: &Session,
+    state: &SessionState,
+    expr: Expr,
+    columns: &DFSchemaRef,
+) -> Result<Arc<dyn PhysicalExpr>> {
+    let expr = with_statement_time(expr, session.clock.started())?.data;
+    evaluated(state, expr, columns, Some(session.now()))
+}
+
+/// A condition on rows, and the start of the statement that it was bound in, if it asks for the time: another statement
+/// must bind it anew.
+pub(super) fn condition_now(
+    session: &Session,
+    state: &SessionState,
+    condition: Expr,
+    columns: &DFSchemaRef,
+) -> Result<(Arc<dyn PhysicalExpr>, Option<DateTime<Utc>>)> {
+    let began = asks_for_time(&condition)?.then(|| session.clock.started());
+    Ok((evaluated_now(session, state, condition, columns)?, began))
+}
+
 /// What evaluates an expression; `now` is the moment of its statement, without which `now()` is an error.
 pub(crate) fn evaluated(
     state: &SessionState,

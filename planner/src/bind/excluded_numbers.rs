@@ -120,7 +120,7 @@ pub(super) fn read_numbers(
     };
     let is_read = |idx: usize| {
         let column = shape.columns()[idx].name();
-        let of_key = met.iter().any(|key| key.columns.contains(column));
+        let of_key = met.iter().any(|key| key.reads().any(|read| read == column));
         let is_meant = |name: &String| match view {
             // A name that the view lacks is an error elsewhere.
             Some(view) => view.named_place(name).is_ok_and(|place| place == Some(idx)),
@@ -209,7 +209,7 @@ mod tests {
             shape.add_key(&Key {
                 name: format!("by_{column}"),
                 columns: vec![column.to_owned()],
-                is_primary: false,
+                ..Key::default()
             });
         }
         shape

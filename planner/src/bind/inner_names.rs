@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::REPEATED;
-use super::names::expression_name;
+use super::names::{expression_name, is_wildcard};
 use crate::commands::folded;
 
 /// Names the columns.
@@ -30,9 +30,7 @@ impl VisitorMut for Naming {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         for cte in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
-            if cte.alias.columns.is_empty() {
-                self.name_columns(&mut cte.query.body);
-            }
+            self.name_columns(&mut cte.query.body, cte.alias.columns.len());
         }
         ControlFlow::Continue(())
     }
@@ -41,34 +39,42 @@ impl VisitorMut for Naming {
         if let TableFactor::Derived {
             subquery, alias, ..
         } = factor
-            && alias.as_ref().is_none_or(|alias| alias.columns.is_empty())
         {
-            self.name_columns(&mut subquery.body);
+            let n_listed = alias.as_ref().map_or(0, |alias| alias.columns.len());
+            self.name_columns(&mut subquery.body, n_listed);
         }
         ControlFlow::Continue(())
     }
 }
 
 impl Naming {
-    /// Names the columns of a query; the first of united queries names those of all.
-    fn name_columns(&mut self, body: &mut SetExpr) {
+    /// Names the columns of a query but for the first ones, which its relation lists; the first of united queries names
+    /// those of all.
+    fn name_columns(&mut self, body: &mut SetExpr, n_listed: usize) {
         match body {
-            SetExpr::Select(select) => self.name_items(select),
-            SetExpr::SetOperation { left, .. } => self.name_columns(left),
-            SetExpr::Query(query) => self.name_columns(&mut query.body),
+            SetExpr::Select(select) => self.name_items(select, n_listed),
+            SetExpr::SetOperation { left, .. } => self.name_columns(left, n_listed),
+            SetExpr::Query(query) => self.name_columns(&mut query.body, n_listed),
             _ => {}
         }
     }
 
     /// Names the columns; a name that others have, too, with a number. Which columns a wildcard stands for nobody knows here: the
     /// planner tells of those that are called so, and `names` numbers the name.
-    fn name_items(&mut self, select: &mut Select) {
-        let names: Vec<Option<String>> = select.projection.iter().map(item_name).collect();
+    fn name_items(&mut self, select: &mut Select, n_listed: usize) {
+        let items = &mut select.projection;
+        // Behind a wildcard nobody knows which one a column is.
+        let n_listed = match items.iter().take(n_listed).any(is_wildcard) {
+            true => 0,
+            false => n_listed.min(items.len()),
+        };
+        let items = &mut items[n_listed..];
+        let names: Vec<Option<String>> = items.iter().map(item_name).collect();
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for name in names.iter().flatten() {
             *counts.entry(name).or_default() += 1;
         }
-        for (item, known) in select.projection.iter_mut().zip(&names) {
+        for (item, known) in items.iter_mut().zip(&names) {
             let (SelectItem::UnnamedExpr(expr), Some(known)) = (&*item, known) else {
                 continue;
             };
@@ -140,5 +146,9 @@ mod tests {
     fn columns_that_are_renamed_keep_theirs() {
         let text = "SELECT a FROM (SELECT max(x) FROM t) AS m (a)";
         assert_eq!(spelt(text), text);
+        assert_eq!(
+            spelt("SELECT max FROM (SELECT min(x), max(x) FROM t) AS m (a)"),
+            "SELECT max FROM (SELECT min(x), max(x) AS \"max\" FROM t) AS m (a)"
+        );
     }
 }

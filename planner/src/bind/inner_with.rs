@@ -7,16 +7,19 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Ident, Query, SetExpr, SetOperator, Statement, TableAlias, TableFactor, VisitMut, VisitorMut,
-    visit_relations,
+    Ident, LimitClause, Query, SetExpr, SetOperator, Statement, TableAlias, TableFactor, VisitMut,
+    VisitorMut, visit_relations,
 };
 
 use crate::commands::folded;
+use crate::error::{Error, Result};
 
-/// Renames the queries.
-pub(super) fn spell(statement: &mut Statement) {
-    // The visitor never breaks off.
-    let _ = VisitMut::visit(statement, &mut Renaming::default());
+/// Renames the queries. Errors: 0A000 a recursive UNION is ordered or has a limit.
+pub(super) fn spell(statement: &mut Statement) -> Result<()> {
+    match VisitMut::visit(statement, &mut Renaming::default()) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
 }
 
 /// The WITH queries of one query, in their order.
@@ -50,9 +53,9 @@ struct Renaming {
 }
 
 impl VisitorMut for Renaming {
-    type Break = ();
+    type Break = Error;
 
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         let mut names = Names {
             names: Vec::new(),
             n_read: 0,
@@ -62,12 +65,14 @@ impl VisitorMut for Renaming {
             names.is_recursive = with.recursive;
             for cte in &mut with.cte_tables {
                 let name = folded(&cte.alias.name);
-                match with.recursive {
-                    true if is_cut(&cte.query) && !reads(&cte.query, &name) => {
-                        *cte.query = bare(SetExpr::Query(cte.query.clone()));
+                match what_cuts(&cte.query).filter(|_| with.recursive) {
+                    Some(clause) if reads(&cte.query, &name) => {
+                        let message = format!("{clause} in a recursive query is not implemented");
+                        return ControlFlow::Break(Error::invalid("0A000", message, None));
                     }
-                    true => hand_down(&mut cte.query),
-                    false => {}
+                    Some(_) => *cte.query = bare(SetExpr::Query(cte.query.clone())),
+                    None if with.recursive => hand_down(&mut cte.query),
+                    None => {}
                 }
                 let is_known = self.around.iter().any(|names| names.find(&name).is_some());
                 let renamed = is_known.then(|| {
@@ -84,7 +89,7 @@ impl VisitorMut for Renaming {
         ControlFlow::Continue(())
     }
 
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
         self.around.pop();
         // The queries of a WITH are visited before what reads them.
         if let Some(names) = self.around.last_mut() {
@@ -93,7 +98,7 @@ impl VisitorMut for Renaming {
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
         let TableFactor::Table {
             name,
             alias,
@@ -146,15 +151,25 @@ fn hand_down(query: &mut Query) {
     }
 }
 
-/// Whether a UNION is ordered or has a limit, which the planner drops in WITH RECURSIVE but for what stands in brackets.
-fn is_cut(query: &Query) -> bool {
-    let has_more =
-        query.order_by.is_some() || query.limit_clause.is_some() || query.fetch.is_some();
-    has_more && matches!(*query.body, SetExpr::SetOperation { .. })
+/// The clause that orders or cuts a UNION, which the planner drops in WITH RECURSIVE but for what stands in brackets.
+fn what_cuts(query: &Query) -> Option<&'static str> {
+    if !matches!(*query.body, SetExpr::SetOperation { .. }) {
+        return None;
+    }
+    let limit = match &query.limit_clause {
+        Some(LimitClause::LimitOffset {
+            limit: None,
+            offset: Some(_),
+            ..
+        }) if query.fetch.is_none() => Some("OFFSET"),
+        Some(_) => Some("LIMIT"),
+        None => query.fetch.as_ref().map(|_| "LIMIT"),
+    };
+    query.order_by.as_ref().map(|_| "ORDER BY").or(limit)
 }
 
 /// Whether a query reads what has a name.
-fn reads(query: &Query, name: &str) -> bool {
+pub(super) fn reads(query: &Query, name: &str) -> bool {
     let found = visit_relations(query, |relation| match relation.0.as_slice() {
         [part] if part.as_ident().map(folded).as_deref() == Some(name) => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
@@ -163,7 +178,7 @@ fn reads(query: &Query, name: &str) -> bool {
 }
 
 /// A query of nothing but a body.
-fn bare(body: SetExpr) -> Query {
+pub(super) fn bare(body: SetExpr) -> Query {
     Query {
         with: None,
         body: Box::new(body),
@@ -182,10 +197,14 @@ fn bare(body: SetExpr) -> Query {
 mod tests {
     use super::*;
 
-    fn spelt(text: &str) -> String {
+    fn parsed(text: &str) -> Statement {
         let query = auspex_sql::parse_query(text, auspex_sql::Dialect::Postgres).unwrap();
-        let mut statement = Statement::Query(query);
-        spell(&mut statement);
+        Statement::Query(query)
+    }
+
+    fn spelt(text: &str) -> String {
+        let mut statement = parsed(text);
+        spell(&mut statement).unwrap();
         statement.to_string()
     }
 
@@ -216,9 +235,19 @@ mod tests {
             spelt("WITH RECURSIVE w AS (SELECT 1 UNION ALL SELECT 2 LIMIT 1) SELECT * FROM w"),
             "WITH RECURSIVE w AS ((SELECT 1 UNION ALL SELECT 2 LIMIT 1)) SELECT * FROM w"
         );
-        let text =
-            "WITH RECURSIVE w AS (SELECT 1 UNION ALL SELECT 2 FROM w LIMIT 1) SELECT * FROM w";
-        assert_eq!(spelt(text), text);
+        for (rest, clause) in [
+            ("LIMIT 1", "LIMIT"),
+            ("OFFSET 1", "OFFSET"),
+            ("FETCH FIRST ROW ONLY", "LIMIT"),
+            ("ORDER BY 1 LIMIT 1", "ORDER BY"),
+        ] {
+            let text = format!(
+                "WITH RECURSIVE w AS (SELECT 1 UNION ALL SELECT 2 FROM w {rest}) SELECT * FROM w"
+            );
+            let error = spell(&mut parsed(&text)).unwrap_err();
+            let expected = format!("{clause} in a recursive query is not implemented");
+            assert_eq!(error.to_string(), expected);
+        }
     }
 
     #[test]

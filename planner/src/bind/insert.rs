@@ -16,14 +16,16 @@ use datafusion::sql::sqlparser::ast::{
     self, Ident, ObjectName, SelectItem, SetExpr, Spanned as _, TableObject,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 
 use super::assignments;
 use super::change_reads::table_of_insert;
+use super::change_through_view::change_checks;
 use super::column_rules::{
     as_table_rows, cast_as_column, cast_ast, column_place, default_of, defined_value,
-    generated_value, is_computed, is_default, row_checks, value_for,
+    generated_value, is_computed, is_default, value_for,
 };
-use super::domains::note_domains;
 use super::enum_names::settle_values;
 use super::nullable_values::nullable_values;
 use super::numbered_values::Numbers;
@@ -44,6 +46,8 @@ const MAX_ROUNDS: usize = 10;
 /// An INSERT that is ready to run.
 pub(crate) struct BoundInsert {
     pub(crate) table: Arc<CatalogEntry>,
+    /// The view that the statement names in its place.
+    view: Option<ViewTarget>,
     /// The definition that it was planned for.
     pub(crate) shape: TableShape,
     pub(crate) query: BoundQuery,
@@ -52,6 +56,22 @@ pub(crate) struct BoundInsert {
     pub(crate) columns: Vec<String>,
     /// What the client gets of the rows.
     pub(crate) returning: Option<Arc<Returning>>,
+}
+
+impl BoundInsert {
+    /// What the rows must fulfil in the statement that the session runs, which may have been bound long before.
+    pub(crate) fn checks_now<'a>(
+        &'a self,
+        session: &'a Arc<Session>,
+    ) -> BoxFuture<'a, Result<Arc<RowChecks>>> {
+        match self.checks.as_of {
+            Some(began) if began != session.clock.started() => {
+                let target = (self.table.as_ref(), self.view.as_ref());
+                change_checks(session, target, &self.query.state, &self.shape).boxed()
+            }
+            _ => std::future::ready(Ok(Arc::clone(&self.checks))).boxed(),
+        }
+    }
 }
 
 /// Binds an INSERT.
@@ -126,13 +146,10 @@ async fn bind_once(
         .project(filled)?
         .build()?;
     let plan = as_table_rows(&state, &shape, rows, 0, Numbers::Later)?;
-    note_domains(session, &shape);
-    let mut checks = row_checks(&state, (&table.schema, &table.name), &shape)?;
-    if let Some(view) = &view {
-        checks = view.checked(session, &state, checks, &shape).await?;
-    }
+    let checks = change_checks(session, (&table, view.as_ref()), &state, &shape).await?;
     Ok(BoundInsert {
         table,
+        view,
         shape,
         checks,
         columns,

@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::column_rules::parse_expr;
+use super::merged_within::{Within, put_into_relation};
 use super::relation_columns::alias_of;
 use crate::commands::folded;
 use crate::functions::change_own;
@@ -60,43 +61,64 @@ pub(super) fn merged_among(columns: &[Columns]) -> Vec<Merged> {
 }
 
 /// The columns of a FROM in PostgreSQL's order, and its joins with what they compare; `None`: it merges none, or they are
-/// not known. Known are the columns of its relations, also of those in parentheses.
-pub(super) fn columns_of(from: &mut [TableWithJoins], known: Known) -> Option<Vec<Columns>> {
+/// not known. Known are the columns of its relations, also of those in parentheses, and of those within LATERAL ones.
+pub(super) fn columns_of(
+    from: &mut [TableWithJoins],
+    known: Known,
+    within: &Within,
+) -> Option<Vec<Columns>> {
     let mut joining = Joining {
         known: known.into_iter(),
+        within,
         merges: false,
     };
     let mut all = Vec::new();
     for table in from {
-        all.extend(joining.columns_of_table(table)?);
+        let columns = joining.columns_of_table(table, &[&all])?;
+        all.extend(columns);
     }
     joining.merges.then_some(all)
 }
 
 /// Goes through the joins of a FROM in order.
-struct Joining {
+struct Joining<'a> {
     known: std::vec::IntoIter<Option<Vec<String>>>,
+    within: &'a Within,
     /// Whether a join merged columns.
     merges: bool,
 }
 
-impl Joining {
-    fn columns_of_table(&mut self, table: &mut TableWithJoins) -> Option<Vec<Columns>> {
-        let mut columns = self.columns_of_factor(&mut table.relation)?;
+impl Joining<'_> {
+    /// The columns of joined relations; `before` are those that stand before them.
+    fn columns_of_table(
+        &mut self,
+        table: &mut TableWithJoins,
+        before: &[&[Columns]],
+    ) -> Option<Vec<Columns>> {
+        let mut columns = self.columns_of_factor(&mut table.relation, before)?;
         for join in &mut table.joins {
-            let joined = self.columns_of_factor(&mut join.relation)?;
+            let seen: Vec<&[Columns]> = before.iter().copied().chain([&columns[..]]).collect();
+            let joined = self.columns_of_factor(&mut join.relation, &seen)?;
             columns = self.columns_of_join(columns, joined, &mut join.join_operator)?;
         }
         Some(columns)
     }
 
-    fn columns_of_factor(&mut self, factor: &mut TableFactor) -> Option<Vec<Columns>> {
+    fn columns_of_factor(
+        &mut self,
+        factor: &mut TableFactor,
+        before: &[&[Columns]],
+    ) -> Option<Vec<Columns>> {
         match factor {
             TableFactor::NestedJoin {
                 table_with_joins,
                 alias: None,
-            } => self.columns_of_table(table_with_joins),
-            factor => Some(vec![relation_of(factor, self.known.next().flatten())?]),
+            } => self.columns_of_table(table_with_joins, before),
+            factor => {
+                let columns = relation_of(factor, self.known.next().flatten())?;
+                put_into_relation(factor, merged_before(before), self.within);
+                Some(vec![columns])
+            }
         }
     }
 
@@ -141,6 +163,16 @@ impl Joining {
         }
         Some(joined.columns)
     }
+}
+
+/// The merged columns among those of relations before another one that no other column has the name of.
+fn merged_before(before: &[&[Columns]]) -> Vec<Merged> {
+    let mut merged: Vec<Merged> = before.iter().flat_map(|side| merged_among(side)).collect();
+    merged.retain(|merged| {
+        let sides = before.iter();
+        sides.map(|side| holders(side, &merged.name)).sum::<usize>() == 1
+    });
+    merged
 }
 
 /// How many of the columns of a FROM are known to have a name.
@@ -342,6 +374,10 @@ impl Naming {
     /// The merged columns.
     pub(super) fn merged(self) -> Vec<Merged> {
         self.merged
+    }
+
+    pub(super) fn columns(&self) -> &[Merged] {
+        &self.merged
     }
 
     /// What a name means, if it is that of a merged column.

@@ -3,6 +3,7 @@
 //! In: a statement's syntax tree; out: a logical plan in which each model is an `Arc` and each name is
 //! resolved. Runs nothing.
 
+mod address_operands;
 mod arguments;
 mod assigned_parts;
 mod assigned_rows;
@@ -17,7 +18,9 @@ mod change_through_view;
 mod change_usage;
 mod changed_keys;
 mod choose_estimator;
+mod column_aliases;
 mod column_rules;
+mod compared_queries;
 mod compared_values;
 mod create_model;
 mod declared_types;
@@ -46,11 +49,13 @@ mod implied_names;
 mod inner_names;
 mod inner_with;
 mod insert;
+mod key_forms;
 mod late_names;
 mod letter_case;
 mod literals_beside;
 mod merge;
 mod merged_columns;
+mod merged_within;
 mod missing_orders;
 mod mixed_types;
 mod model_plans;
@@ -138,6 +143,7 @@ pub(crate) use arguments::Arguments;
 pub(crate) use assignments::check_definition;
 pub(crate) use change::{Change, bind_change, changed_table};
 pub(crate) use change_through_view::change_checks;
+pub(crate) use column_aliases::ColumnAliases;
 pub(crate) use column_rules::{
     as_table_rows, cast_as_column, cast_ast, column_place, default_of, defined_expr, defined_value,
     names_column, parse_expr, renamed, row_checks, undefined_column,
@@ -152,6 +158,7 @@ pub(crate) use findings::Findings;
 pub use functions::ml_functions;
 pub(crate) use given_tables::{GivenTables, time_of_text};
 pub(crate) use insert::{BoundInsert, bind_insert, bind_insert_with};
+pub(crate) use key_forms::key_forms;
 pub(crate) use late_names::{LateNames, cast_values, late_names, with_values};
 pub(crate) use model_plans::{evaluate_plan, explain_plan, predict_plan};
 use model_scope::ModelScope;
@@ -264,7 +271,7 @@ async fn bind_unsettled(
     let scope = ModelScope::bind(session, &mut statement).await?;
     given.open(session, &mut statement).await?;
     let files = FileScope::bind(session, &statement).await?;
-    let state = scope.install(state, given, files);
+    let state = scope.install(state, given, files)?;
     let findings = scope.findings;
     let plan = Box::pin(planned(session, &mut statement, &state, &findings)).await?;
     if query_meaning::dialect(session) != Dialect::GoogleSql {
@@ -297,7 +304,7 @@ async fn spell(
         ast::Statement::Query(query) => OutputNames::of(query),
         _ => OutputNames::default(),
     };
-    inner_with::spell(statement);
+    inner_with::spell(statement)?;
     inner_names::spell(statement);
     wildcards::expand(session, statement)?;
     using_columns::spell(statement, looking).await;
@@ -346,6 +353,8 @@ async fn planned(
             Err(error) if cast_arguments::adopt(statement, &error, state) => {}
             Err(error) if derived_names::adopt(statement, &error, REPEATED) => {}
             Err(error) if names::adopt_numbers(statement, &error, REPEATED) => {}
+            Err(error) if column_aliases::adopt(statement, &error) => {}
+            Err(error) if compared_queries::adopt(statement, &error) => {}
             Err(error) => return Err(names::explained(session, statement, error)),
         }
     };

@@ -15,13 +15,14 @@ use auspex_sql::{
     MlArg, ModelRef, PredictArgs, PredictKind, ScalarPredict, VersionRef, ml_function,
     parse_model_ref, parse_query, scalar_predict,
 };
-use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::sql::sqlparser::ast::{
     self, Expr, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
     ObjectName, TableFactor, Value, VisitMut, VisitorMut,
 };
 
+use super::column_aliases::ColumnAliases;
 use super::file_functions::FileScope;
 use super::findings::Findings;
 use super::functions::{MlRelationPlanner, privilege_of};
@@ -120,18 +121,20 @@ impl ModelScope {
     /// A state that plans the statement's predictions, `ML.` functions and functions that read files.
     pub(crate) fn install(
         &self,
-        state: SessionState,
+        mut state: SessionState,
         given: GivenTables,
         files: FileScope,
-    ) -> SessionState {
+    ) -> Result<SessionState> {
         let planner = MlRelationPlanner::new(self.models.clone(), self.findings.clone());
-        let mut functions: Vec<Arc<ScalarUDF>> =
-            state.scalar_functions().values().cloned().collect();
-        functions.extend(self.functions.iter().cloned());
-        SessionStateBuilder::new_from_existing(state)
-            .with_relation_planners(vec![Arc::new(given), Arc::new(files), Arc::new(planner)])
-            .with_scalar_functions(functions)
-            .build()
+        // The last one is asked first. A state that is built with them would hash the names of all functions once more.
+        state.register_relation_planner(Arc::new(planner))?;
+        state.register_relation_planner(Arc::new(files))?;
+        state.register_relation_planner(Arc::new(given))?;
+        state.register_relation_planner(Arc::new(ColumnAliases))?;
+        for function in &self.functions {
+            state.register_udf(Arc::clone(function))?;
+        }
+        Ok(state)
     }
 }
 

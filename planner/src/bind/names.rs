@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
     TrimWhereField, VisitMut, VisitorMut,
 };
 
+use super::column_aliases;
 use super::functions::returns_rows;
 use super::type_names::short_name;
 use super::typed_values::is_declared;
@@ -215,6 +216,9 @@ pub(super) fn explained(
     {
         return found;
     }
+    if let Some(too_many) = column_aliases::explained(statement, &error) {
+        return too_many;
+    }
     let report = report_of(&error);
     let DataFusionError::SchemaError(cause, _) = error.find_root() else {
         return error.into();
@@ -397,20 +401,21 @@ fn column_name(item: &SelectItem) -> Option<String> {
 
 struct Numbering {
     mark: char,
-    /// A plain column that stands beside a wildcard which has it, too.
+    /// A plain column that stands beside a wildcard which has it, too, or beside itself in other words: `t.id, id`.
     repeated: Option<String>,
     is_changed: bool,
 }
 
 impl Numbering {
     /// The name of a column that is to be told from its namesakes.
-    fn name(&self, expr: &Expr, has_wildcard: bool) -> Option<String> {
+    fn name(&self, expr: &Expr, has_namesake: impl Fn(&str) -> bool) -> Option<String> {
         let column = match expr {
             Expr::Identifier(name) => name,
             Expr::CompoundIdentifier(names) => names.last()?,
             expr => return expression_name(expr),
         };
-        Some(crate::commands::folded(column)).filter(|name| has_wildcard && self.is_repeated(name))
+        let name = crate::commands::folded(column);
+        (has_namesake(&name) && self.is_repeated(&name)).then_some(name)
     }
 
     fn is_repeated(&self, name: &str) -> bool {
@@ -428,7 +433,10 @@ impl VisitorMut for Numbering {
         for (idx, item) in select.projection.iter_mut().enumerate() {
             let written = &*item;
             let found = match written {
-                SelectItem::UnnamedExpr(expr) => Some(expr).zip(self.name(expr, has_wildcard)),
+                SelectItem::UnnamedExpr(expr) => {
+                    let has_namesake = |name: &str| has_wildcard || is_twice(name);
+                    Some(expr).zip(self.name(expr, has_namesake))
+                }
                 SelectItem::ExprWithAlias { expr, .. } => {
                     let name = implied_name(written);
                     let is_beside = |name: &String| has_wildcard && self.is_repeated(name);

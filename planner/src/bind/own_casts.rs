@@ -2,14 +2,14 @@
 //!
 //! In: syntax trees; out: what stands within the casts, and which of them change nothing.
 
-use auspex_storage::{EnumType, JsonKind, is_uuid, marks_of};
+use auspex_storage::{AddressKind, EnumType, JsonKind, is_uuid, marks_of};
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, CastKind, DataType as Written, ExactNumberInfo, Expr, Parens, TimezoneInfo,
     Value,
 };
 
-use crate::functions::enum_of_type;
+use crate::functions::{address_of_type, enum_of_type};
 
 /// What stands within casts and brackets, and the types of the casts, the outermost first.
 pub(super) fn within_casts(expr: &Expr) -> (&Expr, Vec<&Written>) {
@@ -50,8 +50,10 @@ pub(super) fn is_own(written: &Written, column: &Field) -> bool {
         Written::Uuid => is_uuid(column),
         // What a client declared a parameter as.
         Written::Custom(..) => {
+            let address = address_of_type(written);
             let (told, own) = (enum_of_type(written), EnumType::of(column));
             told.is_some_and(|told| own.is_some_and(|own| own.id == told.id))
+                || address.is_some() && address == AddressKind::of(column)
         }
         _ => marks_of(column).is_empty() && is_of(written, column.data_type()),
     }
@@ -120,6 +122,7 @@ pub(super) fn is_cast_to_other(value: &Expr, column: &Field) -> bool {
 /// Whether Arrow has texts for the values of a written type, which are marked.
 fn is_marked(written: &Written) -> bool {
     matches!(written, Written::JSON | Written::JSONB | Written::Uuid)
+        || address_of_type(written).is_some()
 }
 
 /// Whether a value has no type of its own: a parameter, a text or NULL.
@@ -188,7 +191,7 @@ pub(super) fn is_built_in(written: &Written) -> bool {
         | Written::JSON
         | Written::JSONB
         | Written::Uuid => true,
-        written => is_exact(written),
+        written => is_exact(written) || address_of_type(written).is_some(),
     }
 }
 

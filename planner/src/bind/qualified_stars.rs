@@ -1,7 +1,8 @@
 //! `emp.*` where FROM names the table with its schema: `SELECT emp.* FROM public.emp`.
 //!
 //! In: a syntax tree; out: the tree whose stars name such a table as FROM does, since the planner compares qualifiers of
-//! stars to the letter. A table with an alias has no other name. As an argument, `row_to_json(emp.*)`, a star is the row.
+//! stars to the letter. A table with an alias has no other name. As an argument, `row_to_json(emp.*)`, a star is the row, as it
+//! is in a row, `(emp.*, 1)`, and in brackets that are tested, `(emp.*) IS NULL`.
 
 use std::ops::ControlFlow;
 
@@ -23,10 +24,15 @@ impl VisitorMut for Stars {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::Function(function) = expr
-            && let FunctionArguments::List(list) = &mut function.args
-        {
-            list.args.iter_mut().for_each(as_row);
+        match expr {
+            Expr::Function(function) => {
+                if let FunctionArguments::List(list) = &mut function.args {
+                    list.args.iter_mut().for_each(as_row);
+                }
+            }
+            Expr::Tuple(fields) => fields.iter_mut().for_each(as_field),
+            Expr::IsNull(tested) | Expr::IsNotNull(tested) => as_field(tested),
+            _ => {}
         }
         ControlFlow::Continue(())
     }
@@ -61,6 +67,19 @@ fn as_row(arg: &mut FunctionArg) {
         && let Some(relation) = name.0.last().and_then(|part| part.as_ident())
     {
         *arg = FunctionArgExpr::Expr(Expr::Identifier(relation.clone()));
+    }
+}
+
+/// The same of a field of a row, or of what is tested.
+fn as_field(field: &mut Expr) {
+    match field {
+        Expr::Nested(within) => as_field(within),
+        Expr::QualifiedWildcard(name, _) => {
+            if let Some(relation) = name.0.last().and_then(|part| part.as_ident()) {
+                *field = Expr::Identifier(relation.clone());
+            }
+        }
+        _ => {}
     }
 }
 
@@ -157,6 +176,10 @@ mod tests {
             (
                 "SELECT row_to_json(emp.*) FROM emp",
                 "SELECT row_to_json(emp) FROM emp",
+            ),
+            (
+                "SELECT 1 FROM emp WHERE (emp.*, 1) IS NULL AND (emp.*) IS NOT NULL",
+                "SELECT 1 FROM emp WHERE (emp, 1) IS NULL AND (emp) IS NOT NULL",
             ),
         ] {
             assert_eq!(spelled(query), expected);

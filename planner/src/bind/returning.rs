@@ -18,12 +18,11 @@ use datafusion::error::Result as DfResult;
 use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, Projection};
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::sql::sqlparser::ast::{self, Ident, SelectItem, SetExpr};
 
 use super::change::table_factor;
 use super::declared_types::{declared_columns, marked_schema};
-use super::evaluated::evaluated;
+use super::evaluated::evaluated_now;
 use super::returned::Made;
 use super::returned_queries::{RowsQuery, have_queries, in_order, named_columns, over_rows};
 use super::returning_relations::{Others, column_of};
@@ -32,7 +31,7 @@ use super::{GivenTables, Unsettled, bind_unsettled};
 use crate::commands::folded;
 use crate::error::{Error, Result};
 use crate::session::Session;
-use crate::statement_clock::{timed, with_statement_time};
+use crate::statement_clock::timed;
 use crate::streams::renamed;
 
 /// The select list of a `RETURNING`.
@@ -406,7 +405,7 @@ impl Returning {
         let made = match &self.form {
             Form::Expressions(input) => {
                 let exprs = exprs_of(&rows).iter().cloned();
-                let exprs = exprs.map(|expr| self.physical(session, expr, input));
+                let exprs = exprs.map(|expr| evaluated_now(session, &self.state, expr, input));
                 Made::Of(exprs.collect::<DfResult<Vec<_>>>()?.into())
             }
             Form::Query => {
@@ -417,16 +416,5 @@ impl Returning {
             }
         };
         Ok((made, schema))
-    }
-
-    /// An expression with the times of the statement.
-    fn physical(
-        &self,
-        session: &Session,
-        expr: Expr,
-        input: &DFSchemaRef,
-    ) -> DfResult<Arc<dyn PhysicalExpr>> {
-        let expr = with_statement_time(expr, session.clock.started())?.data;
-        evaluated(&self.state, expr, input, Some(session.now()))
     }
 }

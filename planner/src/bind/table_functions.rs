@@ -21,6 +21,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::change::table_alias;
 use crate::error::Error;
+use crate::functions::{as_value, unmark_values};
 
 /// The function whose rows are numbers.
 const SERIES: &str = "generate_series";
@@ -205,10 +206,15 @@ impl ScalarCalls<'_> {
         if let TableFactor::Table { alias, .. } = &mut call {
             *alias = None;
         }
+        unmark_values(&mut call);
         let text = format!("SELECT {call} AS {column}");
+        let mut subquery = auspex_sql::parse_query(&text, auspex_sql::Dialect::Postgres).ok()?;
+        if let ast::SetExpr::Select(select) = subquery.body.as_mut() {
+            as_value(select);
+        }
         Some(TableFactor::Derived {
             lateral: false,
-            subquery: auspex_sql::parse_query(&text, auspex_sql::Dialect::Postgres).ok()?,
+            subquery,
             alias: Some(table_alias(relation)),
             sample: None,
         })

@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use auspex_sql::{Dialect, Statement};
+use auspex_sql::{CONFLICT_TARGET, Dialect, Statement};
 use auspex_storage::{Key, OnConflict as Taken, TableShape};
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::{
@@ -18,6 +18,7 @@ use super::column_rules::column_place;
 use super::excluded_numbers::{Number, read_numbers};
 use super::excluded_rows::{Given, Proposed, derived, without_defaults};
 use super::hidden_columns::hidden;
+use super::key_forms::{inferred_key, same_keys};
 use super::one_relation::{qualify, qualify_known};
 use super::view_columns::ViewColumns;
 use crate::commands::{folded, name_parts};
@@ -122,14 +123,19 @@ pub(super) fn key_of(
             let fits = |key: &Key| {
                 let mut columns = key.columns.clone();
                 columns.sort();
-                columns == wanted
+                columns == wanted && key.is_of_columns()
             };
             let found = keys.into_iter().find(fits);
             found.map(Some).ok_or_else(no_such_key)
         }
         Some(ConflictTarget::OnConstraint(name)) => {
             let name = name_parts(name).pop().unwrap_or_default();
-            let mut keys = keys.into_iter().filter(|_| view.is_none());
+            if let Some(target) = name.strip_prefix(CONFLICT_TARGET) {
+                let found = inferred_key(target, shape, (relation, view))?;
+                return found.map(Some).ok_or_else(no_such_key);
+            }
+            let is_named = |key: &Key| view.is_none() && key.index.is_none();
+            let mut keys = keys.into_iter().filter(is_named);
             let found = keys.find(|key| key.name == name);
             found.map(Some).ok_or_else(|| {
                 let message =
@@ -147,7 +153,7 @@ pub(super) fn key_of(
     }
 }
 
-fn no_such_key() -> Error {
+pub(super) fn no_such_key() -> Error {
     let message =
         "there is no unique or exclusion constraint matching the ON CONFLICT specification";
     let hint = "Declare one with PRIMARY KEY, UNIQUE or CREATE UNIQUE INDEX.";
@@ -187,11 +193,11 @@ pub(super) fn as_merge(
     };
     let mut merge = merge_of(conflict, target, (&given.places, numbers))?;
     if let Some(key) = &key {
-        *merge.on = same_key(key, target);
+        *merge.on = same_key(key, target)?;
     }
     let any = any_keys(insert, shape);
     let text = match (key, any.as_slice()) {
-        (Some(_), [_, others @ ..]) => without_taken(others, target),
+        (Some(_), [_, others @ ..]) => without_taken(others, target)?,
         (Some(key), _) if matches!(conflict.action, OnConflictAction::DoNothing) => {
             first_only(&key)
         }
@@ -309,59 +315,72 @@ impl Target<'_> {
 }
 
 /// `target.k = excluded.k AND …`.
-fn same_key(key: &Key, target: &Target<'_>) -> Expr {
-    let pairs = key.columns.iter().map(|name| Expr::BinaryOp {
-        left: Box::new(target.column(name)),
-        op: ast::BinaryOperator::Eq,
-        right: Box::new(target.excluded(name)),
-    });
+fn same_key(key: &Key, target: &Target<'_>) -> Result<Expr> {
+    let (there, given) = (
+        |name: &str| target.column(name),
+        |name: &str| target.excluded(name),
+    );
+    let same = same_keys(key, target.shape, (&there, &given))?;
     let both = |left, right| Expr::BinaryOp {
         left: Box::new(left),
         op: ast::BinaryOperator::And,
         right: Box::new(right),
     };
     let none = Expr::Value(ast::Value::Boolean(false).with_empty_span());
-    pairs.reduce(both).unwrap_or(none)
+    Ok(same.into_iter().reduce(both).unwrap_or(none))
 }
 
 fn quoted(key: &Key) -> Vec<String> {
-    let names = key.columns.iter().map(|name| Ident::with_quote('"', name));
-    names.map(|name| name.to_string()).collect()
+    let columns = key.columns.iter().enumerate();
+    let written = columns.map(|(place, name)| match key.is_expression(place) {
+        true => format!("({name})"),
+        false => Ident::with_quote('"', name).to_string(),
+    });
+    written.collect()
 }
 
-/// The first given rows of each key.
+/// The first given rows of each key, and those that have none.
 fn first_only(key: &Key) -> String {
-    let names = quoted(key);
-    let null: Vec<String> = names.iter().map(|name| format!("{name} IS NULL")).collect();
+    let mut parts = quoted(key);
+    let mut apart: Vec<String> = Vec::new();
+    if !key.nulls_are_equal {
+        apart.extend(parts.iter().map(|name| format!("{name} IS NULL")));
+    }
+    if let Some(condition) = key.index.iter().find_map(|index| index.condition.as_ref()) {
+        parts.push(format!("({condition}) IS TRUE"));
+        apart.push(format!("({condition}) IS NOT TRUE"));
+    }
+    let apart = apart.iter().map(|condition| format!(" OR {condition}"));
     format!(
         "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY {} ORDER BY {PLACE}) AS {TURN} \
          FROM (SELECT {COLUMNS}, row_number() OVER () AS {PLACE} FROM {GIVEN}) AS placed) AS turns \
-         WHERE {TURN} = 1 OR {}",
-        names.join(", "),
-        null.join(" OR ")
+         WHERE {TURN} = 1{}",
+        parts.join(", "),
+        apart.collect::<String>()
     )
 }
 
 /// The given rows with their places, without those that meet a row of the table by one of the keys.
-fn without_taken(keys: &[Key], target: &Target<'_>) -> String {
-    let is_free = |key: &Key| {
-        let taken = key.columns.iter().map(|name| target.place_name(name));
-        let taken = taken.map(|name| Ident::with_quote('"', name));
-        let same = taken.zip(quoted(key));
-        let same: Vec<String> = same
-            .map(|(taken, name)| format!("{TAKEN}.{taken} = placed.{name}"))
-            .collect();
-        format!(
+fn without_taken(keys: &[Key], target: &Target<'_>) -> Result<String> {
+    let column = |relation: &str, name: String| {
+        Expr::CompoundIdentifier(vec![Ident::new(relation), Ident::with_quote('"', name)])
+    };
+    let there = |name: &str| column(TAKEN, target.place_name(name));
+    let given = |name: &str| column("placed", name.to_owned());
+    let mut are_free = Vec::with_capacity(keys.len());
+    for key in keys {
+        let same = same_keys(key, target.shape, (&there, &given))?;
+        let same: Vec<String> = same.iter().map(ToString::to_string).collect();
+        are_free.push(format!(
             "NOT EXISTS (SELECT 1 FROM {TAKEN} WHERE {})",
             same.join(" AND ")
-        )
-    };
-    let are_free: Vec<String> = keys.iter().map(is_free).collect();
-    format!(
+        ));
+    }
+    Ok(format!(
         "SELECT * FROM (SELECT {COLUMNS}, row_number() OVER () AS {PLACE} FROM {GIVEN}) AS placed \
          WHERE {}",
         are_free.join(" AND ")
-    )
+    ))
 }
 
 /// Puts the given rows in the place of the relation `given`, their columns in that of `COLUMNS`, and the table in that of

@@ -18,6 +18,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::merged_columns::{
     Columns, Known, Merged, Naming, columns_of, merged_among, object_name,
 };
+use super::merged_within::{Within, put_values, relations_within};
 use super::relation_columns::{RelationColumns, all_relations, relations};
 use crate::commands::folded;
 
@@ -37,7 +38,12 @@ pub(super) async fn spell(statement: &mut Statement, state: &SessionState) {
         }
         known.push(columns);
     }
-    write_all(statement, known);
+    let mut within = Within::new();
+    for relation in &asking.within {
+        let columns = asking.columns.of(relation, state).await;
+        within.insert(relation.to_string(), columns);
+    }
+    write_all(statement, known, &within);
 }
 
 /// Makes queries of joins in parentheses that merge columns and have a name.
@@ -68,7 +74,7 @@ impl VisitorMut for NamedJoins {
 }
 
 /// The query of all columns of joined relations.
-fn all_of(table: &TableWithJoins) -> Option<Box<Query>> {
+pub(super) fn all_of(table: &TableWithJoins) -> Option<Box<Query>> {
     let mut query = auspex_sql::parse_query("SELECT * FROM t", Dialect::Postgres).ok()?;
     let SetExpr::Select(select) = query.body.as_mut() else {
         return None;
@@ -78,9 +84,10 @@ fn all_of(table: &TableWithJoins) -> Option<Box<Query>> {
 }
 
 /// Writes the merged columns of all SELECTs out, of which the columns are known in the order of visits.
-fn write_all(statement: &mut Statement, known: Vec<Known>) {
+fn write_all(statement: &mut Statement, known: Vec<Known>, within: &Within) {
     let mut merging = Merging {
         known: known.into_iter(),
+        within,
         open: Vec::new(),
     };
     let _ = VisitMut::visit(statement, &mut merging);
@@ -91,6 +98,8 @@ fn write_all(statement: &mut Statement, known: Vec<Known>) {
 struct Asking {
     columns: RelationColumns,
     selects: Vec<Vec<TableFactor>>,
+    /// The relations of queries within that see merged columns.
+    within: Vec<TableFactor>,
     merges: bool,
 }
 
@@ -115,7 +124,10 @@ impl Visitor for Asking {
             };
             merges(table) && (operators.len() > 1 || operators.iter().any(is_natural))
         };
-        self.merges |= select.from.iter().any(merges);
+        if select.from.iter().any(merges) {
+            self.merges = true;
+            self.within.extend(relations_within(select));
+        }
         self.selects.push(match select.from.iter().any(asks) {
             true => all_relations(&select.from).into_iter().cloned().collect(),
             false => Vec::new(),
@@ -170,13 +182,14 @@ fn constraint_of(operator: &JoinOperator) -> Option<&JoinConstraint> {
     }
 }
 
-struct Merging {
+struct Merging<'a> {
     known: std::vec::IntoIter<Known>,
+    within: &'a Within,
     /// For each query around: the merged columns that its ORDER BY may name.
     open: Vec<Option<Vec<Merged>>>,
 }
 
-impl VisitorMut for Merging {
+impl VisitorMut for Merging<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
@@ -196,7 +209,7 @@ impl VisitorMut for Merging {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         let known = self.known.next().unwrap_or_default();
-        let merged = write_out(select, known);
+        let merged = write_out(select, known, self.within);
         if let Some(first) = self.open.last_mut() {
             first.get_or_insert(merged);
         }
@@ -205,7 +218,7 @@ impl VisitorMut for Merging {
 }
 
 /// Writes out the columns that a SELECT merges; those columns.
-fn write_out(select: &mut Select, known: Known) -> Vec<Merged> {
+fn write_out(select: &mut Select, known: Known, within: &Within) -> Vec<Merged> {
     let star = WildcardAdditionalOptions::default();
     let is_plain = |item: &SelectItem| match item {
         SelectItem::Wildcard(options) => *options == star,
@@ -215,7 +228,7 @@ fn write_out(select: &mut Select, known: Known) -> Vec<Merged> {
         return Vec::new();
     }
     let mut from = select.from.clone();
-    let Some(columns) = columns_of(&mut from, known) else {
+    let Some(columns) = columns_of(&mut from, known, within) else {
         return Vec::new();
     };
     let naming = Naming::of(merged_among(&columns));
@@ -223,6 +236,7 @@ fn write_out(select: &mut Select, known: Known) -> Vec<Merged> {
     // All that is left of the SELECT, but for its FROM.
     select.from = Vec::new();
     naming.put_values(select);
+    put_values(select, naming.columns(), within);
     select.from = from;
     for mut item in items {
         match &mut item {
@@ -237,6 +251,7 @@ fn write_out(select: &mut Select, known: Known) -> Vec<Merged> {
             }
             SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
                 naming.put_values(expr);
+                put_values(expr, naming.columns(), within);
             }
             _ => {}
         }
@@ -309,7 +324,7 @@ mod tests {
     fn spelled(query: &str, known: Vec<Known>) -> String {
         let query = auspex_sql::parse_query(query, auspex_sql::Dialect::Postgres).unwrap();
         let mut statement = Statement::Query(query);
-        write_all(&mut statement, known);
+        write_all(&mut statement, known, &Within::new());
         statement.to_string()
     }
 
@@ -339,6 +354,22 @@ mod tests {
             (
                 "SELECT * FROM a JOIN b ON a.x = b.x",
                 "SELECT * FROM a JOIN b ON a.x = b.x",
+            ),
+            (
+                "SELECT l.z FROM a FULL JOIN b USING (id), LATERAL (SELECT id, x FROM f(id) AS g(y)) AS l",
+                "SELECT l.z FROM a FULL JOIN b USING(id), LATERAL (SELECT id, x FROM f(id) AS g (y)) AS l",
+            ),
+            (
+                "SELECT l.z FROM a FULL JOIN b USING (id), LATERAL (SELECT id, id + 1 AS z) AS l",
+                "SELECT l.z FROM a FULL JOIN b USING(id), LATERAL (SELECT coalesce(a.\"id\", b.\"id\") AS id, coalesce(a.\"id\", b.\"id\") + 1 AS z) AS l",
+            ),
+            (
+                "SELECT (SELECT id) FROM a FULL JOIN b USING (id) WHERE EXISTS (SELECT 1 WHERE id > 1)",
+                "SELECT (SELECT coalesce(a.\"id\", b.\"id\") AS id) FROM a FULL JOIN b USING(id) WHERE EXISTS (SELECT 1 WHERE coalesce(a.\"id\", b.\"id\") > 1)",
+            ),
+            (
+                "SELECT x FROM a RIGHT JOIN b USING (id), unnest(ARRAY[id]) AS g(x)",
+                "SELECT x FROM a RIGHT JOIN b USING(id), UNNEST(ARRAY[b.\"id\"]) AS g (x)",
             ),
         ] {
             assert_eq!(spelled(query, Vec::new()), expected);

@@ -1,13 +1,13 @@
 //! Rows are ordered by the keys of values that Arrow orders otherwise than PostgreSQL (`functions/order_keys.rs`).
 //!
 //! In: a plan that orders or compares such values as they are, in ORDER BY (also of windows, aggregates and DISTINCT ON), in
-//! expressions (`compared_values`), and in `min`, `max` and other aggregates that give back one of the labels they saw; out: the
-//! same over their keys. Operators compare keys from the start (`functions/operators.rs`), `min` and `max` of all but labels are
-//! functions of our own.
+//! expressions (`compared_values`), and in `min`, `max` and other aggregates that give back one of the labels or addresses they saw;
+//! out: the same over their keys. Operators compare keys from the start (`functions/operators.rs`), `min` and `max` of all but
+//! these are functions of our own.
 
 use std::sync::Arc;
 
-use auspex_storage::EnumType;
+use auspex_storage::{AddressKind, EnumType};
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef};
 use datafusion::error::Result;
@@ -16,16 +16,21 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, Projection, Window};
 
+use super::address_operands;
 use super::compared_values::{compares, settled};
-use crate::functions::{Key, KeyOf, enum_of, is_enum_call, keyed, label_of};
+use crate::functions::{Key, KeyOf, is_enum_call, key_of, keyed};
 
-/// The aggregates whose result is one of the labels that they saw, by their order.
+/// The aggregates whose result is one of the values that they saw, by their order.
 const CHOOSING: [&str; 4] = ["min", "max", "mode", "percentile_disc"];
 
 /// Rewrites a plan.
 pub(super) fn ordered(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let has_labels = has_labels(&plan)?;
+    let is_marked = has_marked(&plan)?;
     let ordered = plan.transform_up_with_subqueries(|node| {
+        let node = match is_marked {
+            true => address_operands::read(node)?,
+            false => node,
+        };
         let node = match compared(node)? {
             LogicalPlan::Sort(mut sort) => {
                 by_key(&mut sort.expr, Key::of_order, sort.input.schema());
@@ -47,7 +52,7 @@ pub(super) fn ordered(plan: LogicalPlan) -> Result<LogicalPlan> {
             node => node,
         };
         // What is a label now may have been none to the operators above.
-        Ok(Transformed::yes(match has_labels {
+        Ok(Transformed::yes(match is_marked {
             true => node.recompute_schema()?,
             false => node,
         }))
@@ -55,12 +60,14 @@ pub(super) fn ordered(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(ordered.data)
 }
 
-/// Whether labels have to do with a plan.
-fn has_labels(plan: &LogicalPlan) -> Result<bool> {
+/// Whether labels or addresses have to do with a plan.
+fn has_marked(plan: &LogicalPlan) -> Result<bool> {
     let mut found = false;
     plan.apply_with_subqueries(|node| {
         let mut fields = node.schema().fields().iter();
-        found |= fields.any(|field| EnumType::of_elements(field).is_some());
+        found |= fields.any(|field| {
+            EnumType::of_elements(field).is_some() || AddressKind::of_elements(field).is_some()
+        });
         node.apply_expressions(|expr| {
             found |= expr.exists(|expr| Ok(is_enum_call(expr)))?;
             Ok(TreeNodeRecursion::Continue)
@@ -110,8 +117,8 @@ fn compared(node: LogicalPlan) -> Result<LogicalPlan> {
     Ok(compared.data)
 }
 
-/// The enum of `min(label)`, `mode(label)` and the like, and the same of the label's place, under a name of its own.
-fn chosen(expr: &Expr, schema: &DFSchema, name: &str) -> Option<(EnumType, Expr)> {
+/// The key of `min(label)`, `mode(address)` and the like, and the same of its values, under a name of its own.
+fn chosen(expr: &Expr, schema: &DFSchema, name: &str) -> Option<(Key, Expr)> {
     let mut expr = expr.clone().unalias();
     let args = match &mut expr {
         Expr::AggregateFunction(function) if CHOOSING.contains(&function.func.name()) => {
@@ -120,10 +127,12 @@ fn chosen(expr: &Expr, schema: &DFSchema, name: &str) -> Option<(EnumType, Expr)
         Expr::WindowFunction(window) if is_choosing(&window.fun) => &mut window.params.args,
         _ => return None,
     };
-    let label = args.first_mut()?;
-    let known = enum_of(label, schema)?;
-    *label = keyed(label, Key::of_order, schema)?;
-    Some((known, expr.alias(name)))
+    let value = args.first_mut()?;
+    let key = key_of(value, Key::of_order, schema)?;
+    // Others are told from no key.
+    let is_told = matches!(key, Key::Place(_) | Key::Address);
+    is_told.then(|| *value = key.of(std::mem::take(value)))?;
+    Some((key, expr.alias(name)))
 }
 
 fn is_choosing(function: &WindowFunctionDefinition) -> bool {
@@ -131,46 +140,46 @@ fn is_choosing(function: &WindowFunctionDefinition) -> bool {
         if CHOOSING.contains(&known.name()))
 }
 
-/// The expressions with those of places among them, and what each is of that was one of labels.
-fn of_places(exprs: &[Expr], schema: &DFSchema) -> Option<(Vec<Expr>, Vec<Option<EnumType>>)> {
-    let mut places = Vec::with_capacity(exprs.len());
-    let mut types = Vec::with_capacity(exprs.len());
+/// The expressions with those of keys among them, and which keys these are.
+fn of_keys(exprs: &[Expr], schema: &DFSchema) -> Option<(Vec<Expr>, Vec<Option<Key>>)> {
+    let mut values = Vec::with_capacity(exprs.len());
+    let mut keys = Vec::with_capacity(exprs.len());
     for (idx, expr) in exprs.iter().enumerate() {
         match chosen(expr, schema, &format!("__auspex_enum_{idx}")) {
-            Some((known, place)) => {
-                places.push(place);
-                types.push(Some(known));
+            Some((key, value)) => {
+                values.push(value);
+                keys.push(Some(key));
             }
             None => {
-                places.push(expr.clone());
-                types.push(None);
+                values.push(expr.clone());
+                keys.push(None);
             }
         }
     }
-    types.iter().any(Option::is_some).then_some((places, types))
+    keys.iter().any(Option::is_some).then_some((values, keys))
 }
 
 fn chosen_of_groups(node: Aggregate) -> Result<LogicalPlan> {
-    let Some((places, types)) = of_places(&node.aggr_expr, node.input.schema()) else {
+    let Some((values, keys)) = of_keys(&node.aggr_expr, node.input.schema()) else {
         return Ok(LogicalPlan::Aggregate(node));
     };
-    let places = Aggregate::try_new(Arc::clone(&node.input), node.group_expr, places)?;
-    with_labels(LogicalPlan::Aggregate(places), &node.schema, &types)
+    let chosen = Aggregate::try_new(Arc::clone(&node.input), node.group_expr, values)?;
+    with_values(LogicalPlan::Aggregate(chosen), &node.schema, &keys)
 }
 
 fn chosen_of_windows(node: Window) -> Result<LogicalPlan> {
-    let Some((places, types)) = of_places(&node.window_expr, node.input.schema()) else {
+    let Some((values, keys)) = of_keys(&node.window_expr, node.input.schema()) else {
         return Ok(LogicalPlan::Window(node));
     };
-    let places = Window::try_new(places, Arc::clone(&node.input))?;
-    with_labels(LogicalPlan::Window(places), &node.schema, &types)
+    let chosen = Window::try_new(values, Arc::clone(&node.input))?;
+    with_values(LogicalPlan::Window(chosen), &node.schema, &keys)
 }
 
-/// A plan whose last columns are places with the labels in their stead, and the names that the columns had.
-fn with_labels(
-    places: LogicalPlan,
+/// A plan whose last columns are keys with their values in their stead, and the names that the columns had.
+fn with_values(
+    chosen: LogicalPlan,
     wanted: &DFSchemaRef,
-    types: &[Option<EnumType>],
+    keys: &[Option<Key>],
 ) -> Result<LogicalPlan> {
     // The number of a grouping set is gone once `grouping` is told of it; nothing else asks for it.
     let shown = |columns: Vec<Column>| -> Vec<Column> {
@@ -179,21 +188,19 @@ fn with_labels(
             .filter(|column| column.name != Aggregate::INTERNAL_GROUPING_ID)
             .collect()
     };
-    let given = shown(places.schema().columns());
-    let first = given.len() - types.len();
+    let given = shown(chosen.schema().columns());
+    let first = given.len() - keys.len();
     let column = |(idx, (given, wanted)): (usize, (Column, Column))| {
-        let known = idx
+        let key = idx
             .checked_sub(first)
-            .and_then(|idx| types.get(idx)?.as_ref());
-        let value = Expr::Column(given);
-        let value = match known {
-            Some(known) => label_of(value, known),
-            None => value,
-        };
+            .and_then(|idx| keys.get(idx)?.as_ref());
+        let given = Expr::Column(given);
+        let value = key.and_then(|key| key.value_of(given.clone()));
+        let value = value.unwrap_or(given);
         value.alias_qualified(wanted.relation, wanted.name)
     };
     let pairs = given.into_iter().zip(shown(wanted.columns()));
     let columns = pairs.enumerate().map(column).collect();
-    let projection = Projection::try_new(columns, Arc::new(places))?;
+    let projection = Projection::try_new(columns, Arc::new(chosen))?;
     Ok(LogicalPlan::Projection(projection))
 }

@@ -21,7 +21,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, SelectItem, TableObject};
 
-use super::evaluated::evaluated;
+use super::evaluated::condition_now;
 use super::hidden_columns::{hidden, hidden_by_item};
 use super::simple_view::{NOT_ONE_RELATION, Reason, SimpleQuery, WrittenColumn};
 use super::view_columns::ViewColumns;
@@ -351,8 +351,9 @@ impl ViewTarget {
         let schema = Arc::new(DFSchema::try_from(shape.schema())?);
         let mut checks = checks.as_ref().clone();
         for (view, condition) in conditions {
-            let condition = evaluated(state, condition, &schema, Some(session.now()))?;
+            let (condition, began) = condition_now(session, state, condition, &schema)?;
             checks.views.push((view, condition));
+            checks.as_of = checks.as_of.or(began);
         }
         Ok(Arc::new(checks))
     }

@@ -11,15 +11,15 @@ use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, JoinOperator, Query, Select, SelectItem, Statement, TableFactor, TableWithJoins,
-    Visit, VisitMut, Visitor, VisitorMut,
+    Expr, Ident, JoinOperator, OrderByKind, Query, Select, SelectItem, SetExpr, Statement,
+    TableFactor, TableWithJoins, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use super::column_rules::parse_expr;
 use super::hidden_columns::is_added;
 use super::relation_columns::{RelationColumns, is_called, relations};
 use crate::commands::{folded, name_parts};
-use crate::functions::{TYPED_ROW, WHOLE_ROW, all_are, elements_column};
+use crate::functions::{TYPED_ROW, WHOLE_ROW, all_are, value_column};
 use crate::session::Session;
 
 /// Puts rows in the place of the name that `error` did not find as a column; false if it is no relation's.
@@ -52,6 +52,7 @@ pub(super) async fn adopt(
         meanings,
         next: 0,
         open: Vec::new(),
+        queries: Vec::new(),
         is_changed: false,
     };
     let _ = VisitMut::visit(statement, &mut replacing);
@@ -199,7 +200,7 @@ impl Finder<'_> {
         state: &SessionState,
     ) -> Option<RelationRow> {
         let quoted = |name: &str| Ident::with_quote('"', name).to_string();
-        if let Some(column) = elements_column(relation) {
+        if let Some(column) = value_column(relation) {
             let text = format!("{}.{}", quoted(&self.name), quoted(&folded(column)));
             return Some(RelationRow {
                 row: parse_expr(&text).ok()?,
@@ -247,6 +248,8 @@ struct Replacing {
     /// The number of the SELECT that is visited next, and of those around.
     next: usize,
     open: Vec<usize>,
+    /// The first SELECT of each query around.
+    queries: Vec<Option<usize>>,
     is_changed: bool,
 }
 
@@ -272,13 +275,70 @@ impl Replacing {
             _ => None,
         }
     }
+
+    /// What stands for the row in an expression.
+    fn meant(&self, expr: &Expr) -> Option<Expr> {
+        match expr {
+            Expr::Identifier(name) => self.row(name).map(|found| found.row.clone()),
+            Expr::IsNull(tested) => self.nulls(tested, true),
+            Expr::IsNotNull(tested) => self.nulls(tested, false),
+            _ => None,
+        }
+    }
+
+    /// Replaces the name in the keys of the ORDER BY of a SELECT, where output columns come first.
+    fn order_by(&mut self, query: &mut Query) {
+        let SetExpr::Select(select) = query.body.as_ref() else {
+            return;
+        };
+        let is_output = |item: &SelectItem| match item {
+            SelectItem::ExprWithAlias { alias, .. } => folded(alias) == self.name,
+            _ => false,
+        };
+        let is_output = select.projection.iter().any(is_output);
+        let Some(OrderByKind::Expressions(keys)) =
+            query.order_by.as_mut().map(|order_by| &mut order_by.kind)
+        else {
+            return;
+        };
+        for key in keys {
+            if is_output && matches!(key.expr, Expr::Identifier(_)) {
+                continue;
+            }
+            let mut own = Own {
+                replacing: self,
+                depth: 0,
+                is_changed: false,
+            };
+            let _ = VisitMut::visit(&mut key.expr, &mut own);
+            let is_changed = own.is_changed;
+            self.is_changed |= is_changed;
+        }
+    }
 }
 
 impl VisitorMut for Replacing {
     type Break = ();
 
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.queries.push(None);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if let Some(Some(select)) = self.queries.pop() {
+            self.open.push(select);
+            self.order_by(query);
+            self.open.pop();
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         self.open.push(self.next);
+        if let Some(first) = self.queries.last_mut() {
+            first.get_or_insert(self.next);
+        }
         self.next += 1;
         for item in &mut select.projection {
             if let SelectItem::UnnamedExpr(expr) = item
@@ -298,13 +358,38 @@ impl VisitorMut for Replacing {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        let meant = match &*expr {
-            Expr::Identifier(name) => self.row(name).map(|found| found.row.clone()),
-            Expr::IsNull(tested) => self.nulls(tested, true),
-            Expr::IsNotNull(tested) => self.nulls(tested, false),
-            _ => None,
-        };
-        if let Some(meant) = meant {
+        if let Some(meant) = self.meant(expr) {
+            *expr = meant;
+            self.is_changed = true;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Replaces the name in an expression, but not in queries within, which are settled.
+struct Own<'a> {
+    replacing: &'a Replacing,
+    depth: usize,
+    is_changed: bool,
+}
+
+impl VisitorMut for Own<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.depth == 0
+            && let Some(meant) = self.replacing.meant(expr)
+        {
             *expr = meant;
             self.is_changed = true;
         }

@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{self, ObjectName, visit_relations};
+use datafusion::sql::sqlparser::ast::{self, CopySource, ObjectName, visit_relations};
 
 use crate::commands::name_parts;
 use crate::error::Error;
@@ -22,13 +22,22 @@ pub(crate) fn as_written(error: Error, statement: &ast::Statement) -> Error {
         other => return other,
     };
     let mut written: Vec<Vec<String>> = Vec::new();
-    let _ = visit_relations(statement, |relation: &ObjectName| {
+    let mut meet = |relation: &ObjectName| {
         let parts = name_parts(relation);
         if parts.last() == Some(&name) {
             written.push(parts);
         }
         ControlFlow::<()>::Continue(())
-    });
+    };
+    let _ = visit_relations(statement, &mut meet);
+    // The parser's walk passes by the table of a COPY.
+    if let ast::Statement::Copy {
+        source: CopySource::Table { table_name, .. },
+        ..
+    } = statement
+    {
+        let _ = meet(table_name);
+    }
     let name = match written.as_slice() {
         [first, others @ ..] if others.iter().all(|other| other == first) => {
             // A name of three parts begins with the database.

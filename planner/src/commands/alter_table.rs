@@ -9,6 +9,7 @@ mod constraints;
 mod drop_column;
 mod identity;
 mod identity_changes;
+mod indexes;
 mod rename_column;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use futures::StreamExt as _;
 pub(super) use column_type::declared as declared_column;
 pub(super) use constraints::drop_references;
 pub(super) use identity_changes::change_numbers;
+pub(super) use indexes::{add_index, default_name, index_exists, says_more};
 
 use super::comments::carry_comments;
 use super::materialized_views::check_operations;
@@ -41,7 +43,7 @@ use super::tables::check_unnamed;
 use super::{folded, name_parts, view_options};
 use crate::access::TableUse;
 use crate::bind::{
-    column_place, default_of, parse_expr, row_checks, settle_domain, without_own_name,
+    column_place, default_of, key_forms, parse_expr, row_checks, settle_domain, without_own_name,
 };
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -75,8 +77,19 @@ pub(super) async fn alter(
 /// Carries out operations on a table.
 pub(super) async fn change_definition(
     session: &Arc<Session>,
-    (name, if_exists): (&ObjectName, bool),
+    table: (&ObjectName, bool),
     operations: &[AlterTableOperation],
+    text: &str,
+    control: &StatementControl,
+) -> Result<String> {
+    let changes = (operations, None);
+    Box::pin(carry_out(session, table, changes, text, control)).await
+}
+
+async fn carry_out(
+    session: &Arc<Session>,
+    (name, if_exists): (&ObjectName, bool),
+    (operations, index): (&[AlterTableOperation], Option<&ast::CreateIndex>),
     text: &str,
     control: &StatementControl,
 ) -> Result<String> {
@@ -112,8 +125,9 @@ pub(super) async fn change_definition(
         });
     }
     check_operations(&table, operations)?;
-    let mut operations = operations.to_vec();
+    let (mut operations, mut index) = (operations.to_vec(), index.cloned());
     without_own_name(&mut operations, &schema, &name);
+    without_own_name(&mut index, &schema, &name);
     let operations = operations.as_slice();
     for column in operations.iter().flat_map(taken_names) {
         check_unnamed(&session.seen_catalog(), &table, &folded(column))?;
@@ -126,6 +140,9 @@ pub(super) async fn change_definition(
         let mut altering = Altering::new(&table, rewrite.shape());
         for operation in operations {
             altering.apply(session, operation, control).await?;
+        }
+        if let Some(index) = &index {
+            altering.declare_index(session, index)?;
         }
         let commit = altering.commit(session, &table.schema, &rewrite, control);
         match Box::pin(commit).await {
@@ -502,8 +519,10 @@ impl<'a> Altering<'a> {
 
     async fn check_keys(&self, session: &Arc<Session>, rewrite: &Rewrite) -> Result<()> {
         let state = session.state(None);
+        let forms = key_forms(&state, &self.shape)?;
         for key in &self.keys {
-            if let Some(values) = rewrite.duplicate(key, &state).await? {
+            let keyed = (key, forms.get(&key.name));
+            if let Some(values) = rewrite.duplicate(keyed, &state).await? {
                 return Err(Error::NotUnique {
                     constraint: key.name.clone(),
                     key: values,
@@ -562,7 +581,7 @@ impl<'a> Altering<'a> {
                 let wanted = (columns.collect(), None);
                 let rows = self.rows(session, rewrite, wanted, control).await?;
                 let place = (schema, self.relation);
-                let checks = row_checks(&session.state(None), place, &self.shape)?;
+                let checks = row_checks(session, &session.state(None), place, &self.shape)?;
                 Some((rows, checks))
             }
         };

@@ -118,9 +118,10 @@ async fn append_rows(
     control: &StatementControl,
 ) -> Result<u64> {
     let (id, shape, query) = (&insert.table.id, &insert.shape, &insert.query);
+    let checks = insert.checks_now(session).await?;
     if returned.is_none() {
         let table = (id.as_str(), shape);
-        let far = append_on_workers(session, table, (query, &rows), &insert.checks, control);
+        let far = append_on_workers(session, table, (query, &rows), &checks, control);
         if let Some(n_rows) = Box::pin(far).await? {
             return Ok(n_rows);
         }
@@ -133,7 +134,6 @@ async fn append_rows(
     if let Some(returned) = returned {
         rows = returned.of_rows(rows);
     }
-    let checks = Arc::clone(&insert.checks);
     Ok(session.tables().append(id, shape, rows, checks).await?)
 }
 
@@ -248,7 +248,8 @@ async fn change_rows(
         let any_keys = change.any_keys(shape);
         if !any_keys.is_empty() {
             let memory = &query.state.runtime_env().memory_pool;
-            changes = first_rows(changes, &any_keys, shape, memory)?;
+            let keyed = (shape, &options.checks.forms);
+            changes = first_rows(changes, &any_keys, keyed, memory)?;
         }
         let anew = change.renumbered(shape, view)?;
         let numbered = (table.id.as_str(), shape);

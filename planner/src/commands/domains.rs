@@ -109,7 +109,7 @@ async fn create(
     rules: &[DomainRule],
     text: &str,
 ) -> Result<String> {
-    let (schema, name) = session.object_parts(parts)?;
+    let (schema, name) = session.new_type_parts(parts)?;
     session.access().check_schema(&schema, "CREATE")?;
     check_free(session, &schema, &name)?;
     let mut definition = made_of(session, data_type).await?;

@@ -41,7 +41,7 @@ pub(super) async fn create(
         }
         labels.push(label);
     }
-    let (schema, name) = session.object_parts(&name_parts(name))?;
+    let (schema, name) = session.new_type_parts(&name_parts(name))?;
     session.access().check_schema(&schema, "CREATE")?;
     check_free(session, &schema, &name)?;
     let definition = Definition::Enum(EnumDefinition {

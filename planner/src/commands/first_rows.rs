@@ -4,13 +4,13 @@
 //! In: a stream of changes in the order in which the rows were given; out: the same without the additions that share any
 //! key with an earlier one that stayed. A window cannot say this: a row that was left out stands in nobody's way.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use auspex_storage::{CHANGE_COLUMNS, Key, RowAction, TableShape};
+use auspex_storage::{CHANGE_COLUMNS, Key, KeyForm, RowAction, TableShape};
 use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
-use datafusion::arrow::datatypes::Int32Type;
+use datafusion::arrow::datatypes::{Field, Int32Type, Schema};
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
@@ -27,23 +27,19 @@ const ENTRY_BYTES: usize = 32;
 pub(super) fn first_rows(
     changes: SendableRecordBatchStream,
     keys: &[Key],
-    shape: &TableShape,
+    (shape, forms): (&TableShape, &BTreeMap<String, KeyForm>),
     memory: &Arc<dyn MemoryPool>,
 ) -> Result<SendableRecordBatchStream> {
     let schema = changes.schema();
-    let met = |key: &Key| {
-        let columns = key.columns.iter().filter_map(|name| shape.position(name));
-        let columns: Vec<usize> = columns.map(|idx| CHANGE_COLUMNS + idx).collect();
-        let types = columns.iter().map(|idx| schema.field(*idx).data_type());
-        let types = types.map(|data_type| SortField::new(data_type.clone()));
-        Ok(Met {
-            converter: RowConverter::new(types.collect())?,
-            columns,
-            values: HashSet::new(),
-        })
+    let met = |key: &Key| Met {
+        key: key.clone(),
+        form: forms.get(&key.name).cloned(),
+        converter: None,
+        values: HashSet::new(),
     };
     let mut first = First {
-        keys: keys.iter().map(met).collect::<Result<_>>()?,
+        shape: shape.clone(),
+        keys: keys.iter().map(met).collect(),
         memory: MemoryConsumer::new("ON CONFLICT").register(memory),
     };
     let rows = changes.map(move |batch| first.of(&batch?));
@@ -52,12 +48,62 @@ pub(super) fn first_rows(
 
 /// The values of one key that were met.
 struct Met {
-    converter: RowConverter,
-    columns: Vec<usize>,
+    key: Key,
+    /// What computes the key; `None`: it consists of columns.
+    form: Option<KeyForm>,
+    /// Known once rows came.
+    converter: Option<RowConverter>,
     values: HashSet<Box<[u8]>>,
 }
 
+/// One key of some rows.
+struct Given {
+    rows: Rows,
+    columns: Vec<ArrayRef>,
+    /// Which of the rows have the key; `None`: all.
+    counted: Option<BooleanArray>,
+}
+
+impl Met {
+    /// The key of rows of the table.
+    fn given(&mut self, table: &RecordBatch) -> Result<Given> {
+        let (columns, counted) = match &self.form {
+            Some(form) => form.of(table)?,
+            None => {
+                let columns = self.key.columns.iter();
+                let columns = columns.filter_map(|name| table.column_by_name(name).cloned());
+                (columns.collect(), None)
+            }
+        };
+        let converter = match &mut self.converter {
+            Some(converter) => converter,
+            None => {
+                let types = columns.iter().map(|column| column.data_type().clone());
+                let made = RowConverter::new(types.map(SortField::new).collect())?;
+                self.converter.insert(made)
+            }
+        };
+        Ok(Given {
+            rows: converter.convert_columns(&columns)?,
+            columns,
+            counted,
+        })
+    }
+
+    /// What a row has of the key; `None`: what no other row has.
+    fn value(&self, given: &Given, row: usize) -> Option<Box<[u8]>> {
+        let counts = given
+            .counted
+            .as_ref()
+            .is_none_or(|counted| counted.value(row));
+        let is_whole = || given.columns.iter().all(|column| column.is_valid(row));
+        let is_there = counts && (self.key.nulls_are_equal || is_whole());
+        is_there.then(|| given.rows.row(row).as_ref().into())
+    }
+}
+
 struct First {
+    shape: TableShape,
     keys: Vec<Met>,
     memory: MemoryReservation,
 }
@@ -65,11 +111,10 @@ struct First {
 impl First {
     fn of(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         let actions = batch.column(0).as_primitive::<Int32Type>();
+        let table = self.table_rows(batch)?;
         let mut given = Vec::with_capacity(self.keys.len());
-        for key in &self.keys {
-            let columns = key.columns.iter().map(|idx| Arc::clone(batch.column(*idx)));
-            let columns: Vec<ArrayRef> = columns.collect();
-            given.push((key.converter.convert_columns(&columns)?, columns));
+        for key in &mut self.keys {
+            given.push(key.given(&table)?);
         }
         let mut stays = Vec::with_capacity(batch.num_rows());
         for row in 0..batch.num_rows() {
@@ -79,13 +124,29 @@ impl First {
         Ok(filter_record_batch(batch, &BooleanArray::from(stays))?)
     }
 
+    /// The rows as those of the table, under the names of its columns.
+    fn table_rows(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let columns = self
+            .shape
+            .columns()
+            .iter()
+            .zip(&batch.columns()[CHANGE_COLUMNS..]);
+        let named = columns.map(|(field, column)| {
+            let field = Field::new(field.name(), column.data_type().clone(), true);
+            (field, Arc::clone(column))
+        });
+        let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = named.unzip();
+        Ok(RecordBatch::try_new(
+            Arc::new(Schema::new(fields)),
+            columns,
+        )?)
+    }
+
     /// Whether an added row shares no key with one before it; its own are met from then on.
-    fn is_first(&mut self, given: &[(Rows, Vec<ArrayRef>)], row: usize) -> Result<bool> {
-        let value = |(rows, columns): &(Rows, Vec<ArrayRef>)| -> Option<Box<[u8]>> {
-            let is_whole = columns.iter().all(|column| column.is_valid(row));
-            is_whole.then(|| rows.row(row).as_ref().into())
-        };
-        let values: Vec<Option<Box<[u8]>>> = given.iter().map(value).collect();
+    fn is_first(&mut self, given: &[Given], row: usize) -> Result<bool> {
+        let pairs = self.keys.iter().zip(given);
+        let values: Vec<Option<Box<[u8]>>> =
+            pairs.map(|(key, given)| key.value(given, row)).collect();
         let mut pairs = self.keys.iter().zip(&values);
         if pairs.any(|(key, value)| value.as_ref().is_some_and(|v| key.values.contains(v))) {
             return Ok(false);
@@ -103,7 +164,7 @@ impl First {
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::array::{Int32Array, Int64Array};
-    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::arrow::datatypes::DataType;
     use datafusion::execution::memory_pool::UnboundedMemoryPool;
     use datafusion::physical_plan::memory::MemoryStream;
 
@@ -141,12 +202,19 @@ mod tests {
             name: name.to_owned(),
             is_primary: false,
             columns: vec![name.to_owned()],
+            ..Key::default()
         };
         let changes = MemoryStream::try_new(vec![batch], schema, None).unwrap();
         let memory: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
         let shape = TableShape::new(&columns);
         let keys = [key("a"), key("b")];
-        let mut rows = first_rows(Box::pin(changes), &keys, &shape, &memory).unwrap();
+        let rows = first_rows(
+            Box::pin(changes),
+            &keys,
+            (&shape, &BTreeMap::new()),
+            &memory,
+        );
+        let mut rows = rows.unwrap();
         let rows = rows.next().await.unwrap().unwrap();
         // The second shares b with the first, the third shares a with the second alone, the last shares b.
         assert_eq!(

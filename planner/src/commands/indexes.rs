@@ -1,7 +1,7 @@
 //! `CREATE INDEX`, `DROP INDEX` and `ALTER INDEX … RENAME TO`, which tools send along with their tables.
 //!
-//! In: the statement; out: of a unique index a unique constraint, which a drop takes away again; of any other a NOTICE that
-//! nothing was built, since files are left out by the bounds of their columns.
+//! In: the statement; out: of a unique index a unique constraint, or, where none says the same, a key of its own, which a drop
+//! takes away again; of any other a NOTICE that nothing was built, since files are left out by the bounds of their columns.
 
 use std::sync::Arc;
 
@@ -11,9 +11,10 @@ use datafusion::sql::sqlparser::ast::{
     TableConstraint, UniqueConstraint,
 };
 
-use super::alter_table::change_definition;
+use super::alter_table::{add_index, change_definition, default_name, index_exists, says_more};
 use super::name_parts;
 use super::storage_options::check_index_options;
+use super::table_keys::named_columns;
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::statement_run::{Notice, StatementControl};
@@ -39,7 +40,7 @@ pub(super) async fn create(
     session.access().check_owner(&table)?;
     check_index_options(&index.with)?;
     if index.unique {
-        return create_unique(session, index, text, control).await;
+        return create_unique(session, (index, &table), text, control).await;
     }
     control.notify(Notice {
         hint: Some("OPTIMIZE with ZORDER BY brings rows of like values together.".to_owned()),
@@ -54,14 +55,19 @@ pub(super) async fn create(
 /// Makes a unique constraint, which is what a unique index promises.
 async fn create_unique(
     session: &Arc<Session>,
-    index: &ast::CreateIndex,
+    (index, table): (&ast::CreateIndex, &CatalogEntry),
     text: &str,
     control: &StatementControl,
 ) -> Result<String> {
-    if index.predicate.is_some() {
-        return Err(Error::unsupported("CREATE UNIQUE INDEX ... WHERE"));
-    }
     let name = index.name.as_ref().and_then(|name| name_parts(name).pop());
+    if says_more(index) {
+        let made = create_computed(session, (index, name.as_deref()), text, control);
+        return skipped(Box::pin(made).await, index, control);
+    }
+    let name = match name {
+        Some(name) => Some(name),
+        None => usual_name(session, index, table).await?,
+    };
     let constraint = UniqueConstraint {
         name: name.map(|name| Ident::with_quote('"', name)),
         index_name: None,
@@ -87,10 +93,52 @@ async fn create_unique(
         text,
         control,
     );
-    match Box::pin(change).await {
+    skipped(Box::pin(change).await, index, control)
+}
+
+/// The name that an index gets which has none; `None`: it is none that can be made.
+async fn usual_name(
+    session: &Session,
+    index: &ast::CreateIndex,
+    table: &CatalogEntry,
+) -> Result<Option<String>> {
+    if !matches!(table.definition, Definition::Table(_)) {
+        return Ok(None);
+    }
+    let shape = session.seen_shape(&table.id).await?;
+    let key = Key {
+        columns: named_columns(&index.columns, None)?,
+        ..Key::default()
+    };
+    default_name(&shape, &key, &table.name).map(Some)
+}
+
+/// Makes an index that no constraint stands for: over expressions, or of the rows for which a condition is true.
+async fn create_computed(
+    session: &Arc<Session>,
+    (index, name): (&ast::CreateIndex, Option<&str>),
+    text: &str,
+    control: &StatementControl,
+) -> Result<String> {
+    let (schema, _) = session.relation_parts(&name_parts(&index.table_name))?;
+    if let Some(name) = name
+        && (session.entry(&schema, name).is_some() || keyed(session, &schema, name).await.is_some())
+    {
+        return Err(index_exists(name));
+    }
+    add_index(session, index, text, control).await
+}
+
+/// The tag of an index that was made, or is there already where the statement allows that.
+fn skipped(
+    made: Result<String>,
+    index: &ast::CreateIndex,
+    control: &StatementControl,
+) -> Result<String> {
+    match made {
         Ok(_) => Ok(TAG.to_owned()),
         Err(Error::Invalid {
-            sqlstate: "42710",
+            sqlstate: "42710" | "42P07",
             message,
             ..
         }) if index.if_not_exists => {

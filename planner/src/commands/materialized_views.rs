@@ -163,7 +163,7 @@ async fn fill(
     bound.plan = as_table_rows(&bound.state, shape, plan, 0, Numbers::Given)?;
     bound.names.clear();
     let rows = TableRows::plan(session, &bound, Vec::new(), control).await?;
-    let checks = row_checks(&bound.state, (&entry.schema, &entry.name), shape)?;
+    let checks = row_checks(session, &bound.state, (&entry.schema, &entry.name), shape)?;
     let view = (entry.id.as_str(), rewrite);
     let replacing = replace_rows(session, view, (&bound, rows), checks, control);
     Box::pin(replacing).await

@@ -63,6 +63,7 @@ use datafusion::sql::sqlparser::ast::{self, AlterIndexOperation, ObjectName, Obj
 
 use crate::bind::as_written;
 use crate::error::{Error, Result};
+use crate::error_places::placed;
 use crate::execute::{Work, needs_no_catalog};
 use crate::session::Session;
 use crate::statement_run::{Outcome, StatementControl};
@@ -221,7 +222,9 @@ async fn carry_out(
             let command = (parsed, parameters);
             let done = Box::pin(sql(session, statement, command, control)).await;
             done.map_err(|error| match statement.as_ref() {
-                SqlStatement::Statement(statement) => as_written(error, statement),
+                SqlStatement::Statement(statement) => {
+                    placed(as_written(error, statement), session, parsed)
+                }
                 _ => error,
             })
         }

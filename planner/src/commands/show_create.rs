@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use auspex_storage::{
-    CatalogEntry, CheckOption, Deferral, Definition, EnumType, ExternalFormat,
+    AddressKind, CatalogEntry, CheckOption, Deferral, Definition, EnumType, ExternalFormat,
     ExternalTableDefinition, JsonKind, Key, ObjectKind, ReferenceAction, TableDefinition,
     TableShape, ViewDefinition, clock_digits, is_uuid, marked_element, marks_of,
     quoted_name as quoted, schema_of, with_clock_digits,
@@ -150,6 +150,7 @@ fn of_view(entry: &CatalogEntry, view: &ViewDefinition) -> String {
 fn of_table(entry: &CatalogEntry, shape: &TableShape, references: &[ReferenceFacts]) -> String {
     let columns = shape.columns().iter().map(|field| column(shape, field));
     let keys = shape.keys();
+    let constraints = keys.iter().filter(|key| key.index.is_none());
     let checks = shape.checks();
     // That of an identity comes with it.
     let is_of_identity = |name: &str, text: &str| {
@@ -164,7 +165,7 @@ fn of_table(entry: &CatalogEntry, shape: &TableShape, references: &[ReferenceFac
         .filter(|(name, text)| !is_of_identity(name, text))
         .map(|(name, text)| format!("CONSTRAINT {} CHECK ({text})", quoted(name)));
     let parts: Vec<String> = columns
-        .chain(keys.iter().map(key))
+        .chain(constraints.map(key))
         .chain(checks)
         .chain(references.iter().map(reference))
         .collect();
@@ -195,7 +196,37 @@ fn of_table(entry: &CatalogEntry, shape: &TableShape, references: &[ReferenceFac
     if !properties.is_empty() {
         text.push_str(&format!("\nTBLPROPERTIES ({})", properties.join(", ")));
     }
+    for key in &keys {
+        text.extend(index(&name_of(entry), key));
+    }
     text
+}
+
+/// The statement that makes an index, behind that of its table; `None`: the key is a constraint.
+fn index(table: &str, key: &Key) -> Option<String> {
+    let condition = key.index.as_ref()?.condition.as_ref();
+    let columns = key.columns.iter().enumerate();
+    let columns = columns.map(|(place, column)| match key.is_expression(place) {
+        true => column.clone(),
+        false => quoted(column),
+    });
+    let columns: Vec<String> = columns.collect();
+    let condition = condition.map(|text| format!(" WHERE {text}"));
+    Some(format!(
+        ";\nCREATE UNIQUE INDEX {} ON {table} ({}){}{}",
+        quoted(&key.name),
+        columns.join(", "),
+        nulls(key),
+        condition.unwrap_or_default()
+    ))
+}
+
+/// What a key says of NULL behind its columns.
+fn nulls(key: &Key) -> &'static str {
+    match key.nulls_are_equal {
+        true => " NULLS NOT DISTINCT",
+        false => "",
+    }
 }
 
 /// A column as `CREATE TABLE` declares it.
@@ -257,6 +288,9 @@ pub(crate) fn declared_type(field: &Field) -> String {
     if is_uuid(field) {
         return "uuid".to_owned();
     }
+    if let Some(kind) = AddressKind::of(field) {
+        return kind.name().to_owned();
+    }
     if let Some(known) = EnumType::of(field) {
         return quoted(&known.schema) + "." + &quoted(&known.name);
     }
@@ -292,7 +326,8 @@ fn key(key: &Key) -> String {
         false => "UNIQUE",
     };
     let columns = listed(&key.columns);
-    format!("CONSTRAINT {} {kind} ({columns})", quoted(&key.name))
+    let (name, nulls) = (quoted(&key.name), nulls(key));
+    format!("CONSTRAINT {name} {kind}{nulls} ({columns})")
 }
 
 fn reference(facts: &ReferenceFacts) -> String {

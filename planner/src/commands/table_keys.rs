@@ -108,6 +108,8 @@ pub(super) fn add_key(
         name: name_of(shape, declared, &columns, relation)?,
         is_primary: declared.is_primary,
         columns,
+        nulls_are_equal: declared.nulls == NullsDistinctOption::NotDistinct,
+        index: None,
     };
     shape.add_key(&key);
     Ok(key)
@@ -123,10 +125,6 @@ fn refuse(declared: &DeclaredKey<'_>) -> Result<()> {
         (
             characteristics.is_some_and(|c| c.enforced == Some(false)),
             "a key that is NOT ENFORCED",
-        ),
-        (
-            declared.nulls == NullsDistinctOption::NotDistinct,
-            "UNIQUE NULLS NOT DISTINCT",
         ),
     ];
     match missing.iter().find(|(is_written, _)| *is_written) {

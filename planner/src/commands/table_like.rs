@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use auspex_sql::LIKE_PARTS;
-use auspex_storage::{Definition, IdentityKind, TableShape, clock_digits};
+use auspex_storage::{Definition, IdentityKind, Key, TableShape, clock_digits};
 use datafusion::sql::sqlparser::ast::{
     CreateTableLikeKind, NullsDistinctOption, SelectItem, SetExpr,
 };
 
+use super::alter_table::default_name;
 use super::name_parts;
 use super::table_keys::{DeclaredKey, add_key};
 use super::table_shape::{checked_default, set_identity};
@@ -73,12 +74,21 @@ pub(super) async fn copied_shape(
     }
     if takes("indexes") {
         for key in source.keys() {
+            let nulls = match key.nulls_are_equal {
+                true => NullsDistinctOption::NotDistinct,
+                false => NullsDistinctOption::None,
+            };
+            if key.index.is_some() {
+                let name = default_name(&shape, &key, relation)?;
+                shape.add_key(&Key { name, ..key });
+                continue;
+            }
             let declared = DeclaredKey {
                 name: None,
                 is_primary: key.is_primary,
                 columns: key.columns,
                 characteristics: None,
-                nulls: NullsDistinctOption::None,
+                nulls,
             };
             add_key(&mut shape, &declared, relation)?;
         }

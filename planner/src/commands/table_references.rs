@@ -211,7 +211,8 @@ fn key_of(
         }
         wanted => {
             let has_all = |key: &Key| {
-                key.columns.len() == wanted.len()
+                key.is_of_columns()
+                    && key.columns.len() == wanted.len()
                     && key.columns.iter().all(|column| wanted.contains(column))
             };
             keys.into_iter().find(has_all).ok_or_else(|| {

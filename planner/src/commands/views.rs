@@ -139,13 +139,11 @@ pub(super) async fn sound_query(
     }
     let names = create.columns.iter().map(|column| folded(&column.name));
     let columns: Vec<String> = names.collect();
-    name_columns(&mut bound, &columns, |n_columns| {
-        format!(
-            "{} specifies {} column names but its query has {n_columns} columns",
-            words(create),
-            columns.len()
-        )
-    })?;
+    let too_many = match create.materialized {
+        true => "too many column names were specified",
+        false => "CREATE VIEW specifies more column names than columns",
+    };
+    name_columns(&mut bound, &columns, |_| too_many.to_owned())?;
     distinct_names(&bound.plan, &bound.names, "query")?;
     let options = view_options::ViewOptions::of_new(&create.options)?;
     let definition = ViewDefinition {

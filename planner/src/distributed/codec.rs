@@ -4,6 +4,7 @@
 //! which name files in errors and read ranges of rows; what writes files is ours; all else is the library's, or stays on
 //! the coordinator.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use auspex_storage::{Locations, RowChecks, ScanForm, Tables};
@@ -162,7 +163,9 @@ impl PhysicalExtensionCodec for PlanCodec {
                     checks: from_columns(checks.as_ref())?,
                     // What is written through views that look at the rows stays on the coordinator.
                     views: Vec::new(),
+                    as_of: None,
                     session: None,
+                    forms: BTreeMap::new(),
                 };
                 let target = WriteTarget {
                     id,

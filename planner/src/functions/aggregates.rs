@@ -7,7 +7,6 @@ use std::cmp::Ordering;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use auspex_storage::EnumType;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
@@ -19,6 +18,7 @@ use datafusion::logical_expr::{
 };
 
 use super::call::failure;
+use super::extremes::chosen_marks;
 use super::interval::length;
 
 /// The functions of this family.
@@ -72,9 +72,9 @@ impl AggregateUDFImpl for Whole {
         let types: Vec<DataType> = args.iter().map(|arg| arg.data_type().clone()).collect();
         let field = Field::new(self.name, self.return_type(&types)?, true);
         // One of the labels is a label; that labels come in their order sees `bind/value_order.rs` to.
-        let known = args.first().and_then(|arg| EnumType::of(arg));
-        Ok(Arc::new(match known {
-            Some(known) => field.with_metadata(known.marks()),
+        let marks = args.first().and_then(|arg| chosen_marks(arg));
+        Ok(Arc::new(match marks {
+            Some(marks) => field.with_metadata(marks),
             None => field,
         }))
     }

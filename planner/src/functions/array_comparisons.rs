@@ -31,7 +31,7 @@ use super::moment::{TIMESTAMP, timestamptz};
 use super::operators::{comparison, decimal_literal};
 use super::syntax::call;
 use super::text_input::{check_text, is_bytes, type_beside, wider};
-use super::{array_elements, case_marks, chosen_items, element_marks};
+use super::{addresses, array_elements, case_marks, chosen_items, element_marks};
 
 /// The beginnings of the operators of marks, which no client's text can write.
 const ANY: &str = "\u{1e}any ";
@@ -166,14 +166,15 @@ pub(super) fn planned(
     };
     let array = read_array(&array, &raw.left, schema);
     check_literal(&array)?;
+    let (left, array) = addresses::beside(&raw.left, array, schema);
     // An array is looked for among arrays.
-    let is_flat = has_dimensions(&array, schema)
-        && !matches!(raw.left.get_type(schema), Ok(DataType::List(_)));
+    let is_flat =
+        has_dimensions(&array, schema) && !matches!(left.get_type(schema), Ok(DataType::List(_)));
     let array = match is_flat {
         true => called(FLAT, &array).unwrap_or(array),
         false => array,
     };
-    let (value, array) = alike(&raw.left, &array, schema);
+    let (value, array) = alike(&left, &array, schema);
     let planned = match is_all {
         true => with_all(value, op, array)?,
         false if op == Operator::Eq => {

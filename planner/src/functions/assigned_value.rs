@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{BitKind, EnumType, JsonKind, is_uuid, marked_element, type_name};
+use auspex_storage::{
+    AddressKind, BitKind, EnumType, JsonKind, is_uuid, marked_element, type_name,
+};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
@@ -43,7 +45,9 @@ const ASSIGNMENT_CASTS: &[(&[&str], &[&str])] = &[
     (&["json"], &["jsonb"]),
     (&["jsonb"], &["json"]),
     // Unlike in PostgreSQL, since these are texts in files: what is none fails when it is read.
-    (&[TEXT], &["json", "jsonb", "uuid"]),
+    (&[TEXT], &["json", "jsonb", "uuid", "inet", "cidr"]),
+    (&["inet"], &["cidr"]),
+    (&["cidr"], &["inet"]),
 ];
 
 /// The types that Arrow has, too. Arrays of texts may be of any other: a CASE or an aggregate loses what marks their elements.
@@ -79,7 +83,10 @@ pub(crate) fn type_of(field: &Field) -> String {
             Some(known) => known.name,
             None => match BitKind::of(field) {
                 Some(kind) => kind.name().to_owned(),
-                None => type_name(field.data_type()),
+                None => match AddressKind::of(field) {
+                    Some(kind) => kind.name().to_owned(),
+                    None => type_name(field.data_type()),
+                },
             },
         },
     }

@@ -12,6 +12,7 @@ use datafusion::logical_expr::planner::RawBinaryExpr;
 use datafusion::logical_expr::{Expr as Planned, ExprSchemable as _};
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Value};
 
+use super::addresses::{READ_CIDR, READ_INET};
 use super::fitted::read_beside;
 use super::json::{read_marked, remarked};
 use super::unknown::is_unknown;
@@ -84,7 +85,7 @@ pub(crate) fn read_once(call: &ScalarFunction) -> Option<Planned> {
         return None;
     };
     let is_same = inner.func == call.func && inner.args.get(1..) == Some(rest);
-    let is_read = [enums::READ, uuid::READ].contains(&call.func.name());
+    let is_read = [enums::READ, uuid::READ, READ_INET, READ_CIDR].contains(&call.func.name());
     let is_case = matches!(inner.args.first(), Some(Planned::Case(_)));
     (is_read && is_same && is_case).then(|| Planned::ScalarFunction(inner.clone()))
 }

@@ -4,9 +4,10 @@
 //! planner compares months first, then days, so that 1000 hours come before a day. Of json there are none. Of groups of floats
 //! NaN is the greatest; in the planner's it takes the place of what came before it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use auspex_storage::{EnumType, JsonKind};
+use auspex_storage::{AddressKind, EnumType, JsonKind};
 use datafusion::arrow::array::{Array as _, ArrayRef};
 use datafusion::arrow::datatypes::{
     ArrowPrimitiveType, DataType, Field, FieldRef, Float32Type, Float64Type,
@@ -65,6 +66,14 @@ fn is_refused(name: &str, field: &Field) -> bool {
     }
 }
 
+/// What marks the least of labels or addresses. Of networks it is an address, as in PostgreSQL.
+pub(super) fn chosen_marks(value: &Field) -> Option<HashMap<String, String>> {
+    match AddressKind::of(value) {
+        Some(_) => Some(AddressKind::Inet.marks()),
+        None => Some(EnumType::of(value)?.marks()),
+    }
+}
+
 fn is_ours(field: &FieldRef) -> bool {
     is_interval(field.data_type()) || matches!(field.data_type(), DataType::List(_))
 }
@@ -92,9 +101,9 @@ impl AggregateUDFImpl for Extreme {
         }
         let field = self.inner.return_field(args)?;
         // What is asked of the least label is asked of a label; that it is the least sees `bind/value_order.rs` to.
-        let known = args.first().and_then(|arg| EnumType::of(arg));
-        Ok(match known {
-            Some(known) => Arc::new(field.as_ref().clone().with_metadata(known.marks())),
+        let marks = args.first().and_then(|arg| chosen_marks(arg));
+        Ok(match marks {
+            Some(marks) => Arc::new(field.as_ref().clone().with_metadata(marks)),
             None => field,
         })
     }

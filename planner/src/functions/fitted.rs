@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use auspex_storage::{
-    BitKind, EnumType, JsonKind, TextLimit, clock_digits, is_uuid, marked_element,
+    AddressKind, BitKind, EnumType, JsonKind, TextLimit, clock_digits, is_uuid, marked_element,
 };
 use chrono::DateTime;
 use datafusion::arrow::array::timezone::Tz;
@@ -194,6 +194,10 @@ pub(crate) fn assigned(value: Expr, column: &Field, schema: &dyn ExprSchema) -> 
             false => super::enums::read(value, &wanted),
         });
     }
+    if let Some(kind) = AddressKind::of(marked) {
+        let value = value.cast_to(to, schema)?;
+        return Ok(super::addresses::assigned(value, &found, kind));
+    }
     let from = found.data_type();
     let value = prepared(value, from, to, schema)?;
     // The type of a CASE is known for good when those of its branches have been made one: this cast may not be idle.
@@ -240,7 +244,7 @@ fn prepared(value: Expr, from: &DataType, to: &DataType, schema: &dyn ExprSchema
     })
 }
 
-/// A text beside a value of json, uuid, bits or an enum, or an array of these, as such a value; `None`: the field holds others.
+/// A text beside a value of json, uuid, bits, an address or an enum, or an array of these, as such a value; `None`: the field holds others.
 pub(crate) fn read_beside(field: &Field, text: &Expr) -> Option<Expr> {
     let element = marked_element(field);
     let marked = element.as_ref().unwrap_or(field);
@@ -253,7 +257,10 @@ pub(crate) fn read_beside(field: &Field, text: &Expr) -> Option<Expr> {
         None if is_uuid(marked) => Some(super::uuid::read(value)),
         None => match EnumType::of(marked) {
             Some(known) => Some(super::enums::read(value, &known)),
-            None => BitKind::of(field).map(|kind| super::bits::read(value, kind)),
+            None => match AddressKind::of(marked) {
+                Some(kind) => Some(super::addresses::read(value, kind)),
+                None => BitKind::of(field).map(|kind| super::bits::read(value, kind)),
+            },
         },
     }
 }

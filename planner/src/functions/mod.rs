@@ -2,12 +2,13 @@
 //!
 //! In: a session's context; out: the same with the functions of each family. Code map: `call` describes
 //! a function; `moment`, `moment_parts`, `overlaps`, `now`, `interval`, `clock_sums`, `day_sums`, `time_sums`, `truncation`, `bins`, `precision`, `template`, `template_letters`, `number_template`, `interval_template` and `to_char` are about time and
-//! its text; `math`, `rounding`, `series`, `bytes`, `bits`, `of_bytes`, `strings`, `regexps`, `similar`, `arrays`, `array_parts`, `array_extremes`, `joined_arrays`, `null_arrays`, `dimensions`, `json`, `uuid`, `enums` what their names say; `aggregates`, `array_agg`, `distinct_values`, `string_agg`, `sums`, `averages` and `interval_totals` look at whole groups, `sliding` at frames of windows, `shifts` at other rows of a window;
+//! its text; `math`, `rounding`, `series`, `bytes`, `digests`, `bits`, `of_bytes`, `strings`, `regexps`, `similar`, `arrays`, `array_parts`, `array_extremes`, `joined_arrays`, `null_arrays`, `dimensions`, `json`, `uuid`, `addresses`, `enums` what their names say; `aggregates`, `array_agg`, `distinct_values`, `string_agg`, `sums`, `averages` and `interval_totals` look at whole groups, `sliding` at frames of windows, `shifts` at other rows of a window;
 //! `googlesql` has those of BigQuery; `operators` and `checked` plan operators, `json_operators` tells those of json, `order_keys` and `float_key` are what values are compared by, `extreme_arguments` choose by them, `literals` types numbers; `fitted` prepares what is cast, `decimals` numbers for numerics, `one_nan` what is computed of floats, `rows_by_place` rows for structs, `assigned_value` marks it,
 //! `quantified` compares with all rows of a subquery, `array_comparisons` with the elements of arrays, `chosen_items` with those of lists, `case_marks` tells what CASE is of, `cast_rules` are about casts wherever they stand, `truth` about those of numbers to truth values, `cast_keys` keeps keys of groups apart, `query_keys` makes values of those with subqueries, `element_marks` what elements are of, `bare_fields` what names mean beside elements, `value_marks` what columns are among the rows of VALUES, `beside_days` reads moments beside branches, `pattern_lists` with all patterns of an array; `row_bucket` divides rows that come in no order; `row_counts` are those of limits that are computed; `set_key` hides what is known of a key of groups, `condition` what DataFusion would conclude from one; `server_side` waits; `long_chains` refuses operators that would be planned for minutes; `syntax` spells a
 //! statement anew before it is planned, `types` names its types. Functions about catalogs, and those that write
 //! values as the wire does (`format`, `to_json`), are the server's.
 
+mod addresses;
 mod aggregates;
 mod array_agg;
 mod array_comparisons;
@@ -32,6 +33,7 @@ mod clock_sums;
 mod condition;
 mod day_sums;
 mod decimals;
+mod digests;
 mod dimensions;
 mod distinct_values;
 mod domains;
@@ -107,6 +109,12 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 use datafusion::prelude::SessionContext;
 
+pub(crate) use addresses::{
+    KEY as ADDRESS_KEY, OVERLAPS as NETWORKS_OVERLAP, READ_CIDR, READ_INET,
+    WITHIN as WITHIN_NETWORK, WITHIN_OR_EQUAL as WITHIN_OR_EQUAL_NETWORK, address_of_type,
+    address_type_name, is_written as is_written_text, read as read_address,
+};
+pub use addresses::{address_bytes, address_of_bytes, address_text, shown_addresses};
 pub use array_agg::TYPE_KEY;
 pub(crate) use array_agg::gathers_for;
 pub(crate) use array_comparisons::mark_array_comparisons;
@@ -153,8 +161,9 @@ pub(crate) use single_value::{MAYBE_VALUE, maybe_value, only_value, single_value
 pub(crate) use sized::{Growth, growth};
 pub use syntax::has_aggregate;
 pub(crate) use syntax::{
-    all_are, call as function_call, change_own, each_own, elements_column, gives_rows, number_text,
-    record_document, record_member, refuse_wide, rewrite, row_fields, unsupported_subquery,
+    all_are, as_value, call as function_call, change_own, each_own, gives_rows, is_compared_with,
+    number_text, of_one_column, record_document, record_member, refuse_wide, rewrite, row_fields,
+    too_many_names, unmark as unmark_values, unsupported_subquery, value_column,
 };
 pub use text_input::{
     ArrayItem, holds_numerics, numeric_in_full, numerics_in_full, read_text, read_texts,
@@ -232,6 +241,7 @@ pub(crate) fn install(context: &mut SessionContext) -> Result<()> {
     }
     // Once before types are coerced, which single expressions see alone, and once after.
     context.register_function_rewrite(Arc::new(bits::ReadBits))?;
+    context.register_function_rewrite(Arc::new(addresses::OfAddresses))?;
     context.register_function_rewrite(Arc::new(CastRules::WRITTEN))?;
     context.register_function_rewrite(Arc::new(fitted::ClientClock))?;
     let coerced = ApplyFunctionRewrites::new(vec![
@@ -285,6 +295,7 @@ fn families() -> impl Iterator<Item = call::Function> {
         quantified::functions(),
         pattern_lists::functions(),
         uuid::functions(),
+        addresses::functions(),
         enums::functions(),
         domains::functions(),
         order_keys::functions(),
@@ -295,6 +306,7 @@ fn families() -> impl Iterator<Item = call::Function> {
         series::functions(),
         row_counts::functions(),
         bytes::functions(),
+        digests::functions(),
         bits::functions(),
         text_limits::functions(),
     ]

@@ -28,8 +28,8 @@ use super::literals;
 use super::moment::{TIMESTAMP, is_time, timestamptz};
 use super::quantified::{self, QUANTIFIED};
 use super::{
-    array_comparisons, array_elements, bare_fields, bits, case_marks, cast_keys, day_sums,
-    element_marks, joined_arrays, order_keys, quotients, time_sums, unknown, value_marks,
+    addresses, array_comparisons, array_elements, bare_fields, bits, case_marks, cast_keys,
+    day_sums, element_marks, joined_arrays, order_keys, quotients, time_sums, unknown, value_marks,
 };
 
 /// Plans operators.
@@ -566,6 +566,9 @@ impl ExprPlanner for Operators {
             return Ok(PlannerResult::Planned(call));
         }
         if let Some(expr) = bits::planned(&raw, schema)? {
+            return Ok(PlannerResult::Planned(expr));
+        }
+        if let Some(expr) = addresses::planned(&raw, schema)? {
             return Ok(PlannerResult::Planned(expr));
         }
         if !is_ours(&raw.op) {

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{EnumType, JsonKind, marked_element};
+use auspex_storage::{AddressKind, EnumType, JsonKind, marked_element};
 use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, StringArray};
 use datafusion::arrow::compute::{SortOptions, cast};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, IntervalMonthDayNanoType};
@@ -27,7 +27,7 @@ use super::dimensions::{in_place_of, map_elements, parts};
 use super::moment::is_time;
 use super::text_input::is_bytes;
 use super::unknown::is_unknown;
-use super::{enums, interval, json};
+use super::{addresses, enums, interval, json};
 use crate::error::Error;
 
 /// What stands for a value.
@@ -39,6 +39,8 @@ pub(crate) enum Key {
     Json,
     /// The place of a label.
     Place(EnumType),
+    /// An address as a text in the order of addresses.
+    Address,
     /// Bytes as a text, since windows order by no bytes.
     Bytes,
     /// An array with such keys in the place of its elements.
@@ -118,7 +120,10 @@ fn of_element(field: &Field) -> Option<Key> {
     match JsonKind::of(field) {
         Some(JsonKind::Jsonb) => Some(Key::Json),
         Some(JsonKind::Json) => None,
-        None => EnumType::of(field).map(Key::Place),
+        None => match AddressKind::of(field) {
+            Some(_) => Some(Key::Address),
+            None => EnumType::of(field).map(Key::Place),
+        },
     }
 }
 
@@ -146,11 +151,11 @@ impl Key {
         }
     }
 
-    /// By what values are told apart; `None`: as they are. Labels are equal if they are the same text.
+    /// By what values are told apart; `None`: as they are. Labels and addresses are equal if they are the same text.
     pub(crate) fn of_equality(field: &Field) -> Option<Key> {
         let element = of_element(&element_of(field))?;
         match (field.data_type(), element) {
-            (_, Key::Place(_)) => None,
+            (_, Key::Place(_) | Key::Address) => None,
             (DataType::List(_), element) => Some(Key::Elements(Box::new(element))),
             (_, element) => Some(element),
         }
@@ -166,7 +171,9 @@ impl Key {
         match self {
             Key::Length => interval::KEY,
             Key::Place(_) => DataType::Int32,
-            Key::Json | Key::Bytes | Key::Elements(_) | Key::Array(_) => DataType::Utf8,
+            Key::Json | Key::Address | Key::Bytes | Key::Elements(_) | Key::Array(_) => {
+                DataType::Utf8
+            }
         }
     }
 
@@ -176,6 +183,7 @@ impl Key {
             Key::Length => interval::key_function().build().call(vec![value]),
             Key::Json => json::key_function().build().call(vec![value]),
             Key::Place(known) => enums::position_of(value, known),
+            Key::Address => addresses::key_of(value),
             Key::Bytes => bytes_key().build().call(vec![value]),
             Key::Elements(element) => element.of(value),
             Key::Array(element) => {
@@ -185,6 +193,15 @@ impl Key {
                 };
                 array_key().build().call(vec![value])
             }
+        }
+    }
+
+    /// The value of a key, where that tells it: the label of a place, an address.
+    pub(crate) fn value_of(&self, key: Expr) -> Option<Expr> {
+        match self {
+            Key::Place(known) => Some(enums::label_of(key, known)),
+            Key::Address => Some(addresses::of_key(key)),
+            _ => None,
         }
     }
 }
@@ -272,7 +289,7 @@ fn of_one_type(
 }
 
 /// Fails for operands of types that PostgreSQL does not compare: json with anything, jsonb with others than texts, which
-/// are read as such.
+/// are read as such, addresses with others than addresses.
 pub(super) fn check(raw: &RawBinaryExpr, schema: &dyn ExprSchema) -> Result<()> {
     let operands = [&raw.left, &raw.right];
     let fields = operands.map(|operand| field_of(operand, schema));
@@ -281,8 +298,19 @@ pub(super) fn check(raw: &RawBinaryExpr, schema: &dyn ExprSchema) -> Result<()> 
         let found = field.as_ref().map(|field| field.data_type());
         found.is_none_or(|found| found.is_string() || found.is_null())
     };
+    let addresses = fields
+        .each_ref()
+        .map(|field| AddressKind::of(field.as_ref()?));
+    let is_open = |idx: usize| {
+        let known: Option<&FieldRef> = fields[idx].as_ref();
+        is_unknown(operands[idx]) || known.is_none_or(|field| field.data_type().is_null())
+    };
     let is_compared = match kinds {
-        [None, None] => true,
+        [None, None] => match addresses {
+            [Some(_), None] => is_open(1),
+            [None, Some(_)] => is_open(0),
+            _ => true,
+        },
         [Some(JsonKind::Json), _] | [_, Some(JsonKind::Json)] => false,
         _ => fields.iter().all(is_read),
     };

@@ -68,7 +68,7 @@ pub(super) fn planned(
     Ok(call(vec![value, digest, lit(op), lit(all == "all")]))
 }
 
-/// The value and the digest of keys, where values are labels or jsonb; `None`: they are compared as they are.
+/// The value and the digest of keys, where values are labels, addresses or jsonb; `None`: they are compared as they are.
 fn keyed(raw: &RawBinaryExpr, op: &str, schema: &dyn ExprSchema) -> Result<Option<(Expr, Expr)>> {
     let Expr::ScalarSubquery(query) = &raw.right else {
         return Ok(None);
@@ -84,7 +84,7 @@ fn keyed(raw: &RawBinaryExpr, op: &str, schema: &dyn ExprSchema) -> Result<Optio
     };
     let key = |expr: &Expr, schema: &dyn ExprSchema| {
         let key = key_of(expr, Key::of_order, schema);
-        key.filter(|key| matches!(key, Key::Json | Key::Place(_)))
+        key.filter(|key| matches!(key, Key::Json | Key::Place(_) | Key::Address))
     };
     let rows = digest.input.schema().as_ref();
     let fields = [raw.left.to_field(schema), row.to_field(rows)].map(|field| Some(field.ok()?.1));

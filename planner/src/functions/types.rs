@@ -1,6 +1,6 @@
 //! Names of types that the planner lacks.
 //!
-//! In: a type as it is written; out: the Arrow type that holds its values. `json`, `uuid` and enums are text
+//! In: a type as it is written; out: the Arrow type that holds its values. `json`, `uuid`, addresses and enums are text
 //! with a mark that tells clients the type, and arrays of them arrays of text with that mark; a `timestamp` with a zone or without counts microseconds, as in PostgreSQL and in tables: in
 //! nanoseconds it could hold neither the year 1600 nor 2300. So does a `time`.
 
@@ -13,6 +13,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast;
 
+use super::addresses::address_of_type;
 use super::enums::enum_of_type;
 use super::moment::{TIME, timestamptz};
 use crate::error::Error;
@@ -69,7 +70,10 @@ fn marks(sql_type: &ast::DataType) -> Option<HashMap<String, String>> {
         ast::DataType::JSON => JsonKind::Json.marks(),
         ast::DataType::JSONB => JsonKind::Jsonb.marks(),
         ast::DataType::Uuid => uuid_marks(),
-        other => enum_of_type(other)?.marks(),
+        other => match address_of_type(other) {
+            Some(kind) => kind.marks(),
+            None => enum_of_type(other)?.marks(),
+        },
     })
 }
 

@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 
-use auspex_storage::EnumType;
+use auspex_storage::{AddressKind, EnumType};
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{ExprSchema, ScalarValue};
 use datafusion::logical_expr::planner::RawBinaryExpr;
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable as _};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
+use super::addresses;
 use super::beside_days::noted_day;
 use super::call::INTERVAL;
 use super::dimensions::{parts, with_dimensions};
@@ -43,7 +44,13 @@ pub(super) fn resolve(raw: &mut RawBinaryExpr, schema: &dyn ExprSchema) {
     let joins_arrays = joins_arrays(&raw.op, field.data_type());
     // A parameter is told as an array of labels.
     let is_read = is_literal && (compares(&raw.op) || joins_arrays)
-        || joins_arrays && EnumType::of_elements(&field).is_some();
+        || joins_arrays && EnumType::of_elements(&field).is_some()
+        || is_literal && asks_elements(&raw.op) && AddressKind::of_elements(&field).is_some();
+    if compares(&raw.op) && AddressKind::of(&field) == Some(AddressKind::Cidr) {
+        // PostgreSQL compares networks as addresses, which may have bits beyond their masks.
+        of_network(open);
+        return;
+    }
     if is_read && let Some(read) = read_beside(&field, open) {
         *open = read;
         return;
@@ -65,6 +72,18 @@ pub(super) fn resolve(raw: &mut RawBinaryExpr, schema: &dyn ExprSchema) {
     if let Some(data_type) = wanted {
         let inner = Box::new(std::mem::take(open));
         *open = Expr::Cast(noted_day(Cast::new(inner, data_type)));
+    }
+}
+
+/// Reads what stands beside a network as an address.
+fn of_network(open: &mut Expr) {
+    let kind = AddressKind::Inet;
+    match open {
+        Expr::Placeholder(parameter) => {
+            let field = Field::new("value", DataType::Utf8, true).with_metadata(kind.marks());
+            parameter.field = Some(Arc::new(field));
+        }
+        text => *text = addresses::read(std::mem::take(text), kind),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use auspex_storage::{EnumType, JsonKind, uuid_marks};
+use auspex_storage::{AddressKind, EnumType, JsonKind, uuid_marks};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, TimeUnit};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -14,7 +14,9 @@ use datafusion::logical_expr::{Expr, ExprSchemable as _};
 
 use super::{all_marks, catalog_type, parameter, plain, typed_as};
 use crate::functions::{
-    ENUM_POSITION, READ_BITS, READ_ENUM, READ_UUID, READ_VARYING_BITS, SERIES, TYPE_KEY, is_bytes,
+    ADDRESS_KEY, ENUM_POSITION, NETWORKS_OVERLAP, READ_BITS, READ_CIDR, READ_ENUM, READ_INET,
+    READ_UUID, READ_VARYING_BITS, SERIES, TYPE_KEY, WITHIN_NETWORK, WITHIN_OR_EQUAL_NETWORK,
+    is_bytes,
 };
 
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
@@ -41,6 +43,8 @@ enum Takes {
     /// A timestamp with a zone.
     Timestamptz,
     Uuid,
+    Inet,
+    Cidr,
     Json,
     Jsonb,
     Oid,
@@ -66,9 +70,9 @@ enum Takes {
 }
 
 use Takes::{
-    Any, ArrayOf, Bool, Bytea, ElementOf, End, Float8, Int4, Int4s, Int8, Interval, Json, Jsonb,
-    Letters, Like, Moment, Name, Number, Numeric, Oid, Pattern, Step, Text, Texts, Timestamptz,
-    Uuid, Whole, Within,
+    Any, ArrayOf, Bool, Bytea, Cidr, ElementOf, End, Float8, Inet, Int4, Int4s, Int8, Interval,
+    Json, Jsonb, Letters, Like, Moment, Name, Number, Numeric, Oid, Pattern, Step, Text, Texts,
+    Timestamptz, Uuid, Whole, Within,
 };
 
 /// Functions that take the same.
@@ -179,6 +183,25 @@ const OF_OBJECT: &[&str] = &[
     "pg_type_is_visible",
 ];
 
+/// Functions of addresses.
+const OF_ADDRESSES: &[&str] = &[
+    READ_INET,
+    ADDRESS_KEY,
+    WITHIN_NETWORK,
+    WITHIN_OR_EQUAL_NETWORK,
+    NETWORKS_OVERLAP,
+    "abbrev",
+    "broadcast",
+    "family",
+    "host",
+    "hostmask",
+    "inet_merge",
+    "inet_same_family",
+    "masklen",
+    "netmask",
+    "network",
+];
+
 /// The table.
 const LINES: &[Line] = &[
     // Numbers.
@@ -279,6 +302,9 @@ const LINES: &[Line] = &[
     line(&["jsonb_set", "jsonb_insert"], &[Jsonb, Texts, Jsonb, Bool]),
     line(&["jsonb_set_lax"], &[Jsonb, Texts, Jsonb, Bool, Text]),
     line(&[READ_UUID], &[Uuid]),
+    line(OF_ADDRESSES, &[Inet]),
+    line(&["set_masklen"], &[Inet, Int4]),
+    line(&[READ_CIDR], &[Cidr]),
     line(&[READ_BITS, READ_VARYING_BITS], &[Text]),
     // The server and its catalogs.
     with(1, ADVISORY, &[Int8]),
@@ -371,6 +397,8 @@ fn field(takes: Takes, idx: usize, args: &[Expr], seen: &DFSchema) -> Option<Fie
         Int4s => plain(DataType::new_list(DataType::Int32, true)),
         Texts => plain(DataType::new_list(DataType::Utf8, true)),
         Uuid => marked(DataType::Utf8, uuid_marks()),
+        Inet => marked(DataType::Utf8, AddressKind::Inet.marks()),
+        Cidr => marked(DataType::Utf8, AddressKind::Cidr.marks()),
         Json => marked(DataType::Utf8, JsonKind::Json.marks()),
         Jsonb => marked(DataType::Utf8, JsonKind::Jsonb.marks()),
         Oid => marked(DataType::Int32, catalog("oid")),

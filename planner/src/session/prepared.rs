@@ -15,6 +15,7 @@ use super::{Session, TablesRead, kept};
 use crate::bind::{WithParameters, stored_parameters, typed_values, with_parameters};
 use crate::engine::lock;
 use crate::error::Result;
+use crate::error_places::placed;
 use crate::execute::{self, Work};
 use crate::functions::holds_numerics;
 use crate::named::Named;
@@ -139,11 +140,12 @@ impl Session {
             return prepared;
         };
         if tables.gone(&error).await.is_none() {
-            return Err(tables.in_names(error));
+            return Err(placed(tables.in_names(error), self, statement));
         }
         // The names mean other tables by now, or none.
         let names = self.names_of_now();
-        Box::pin(self.prepare_once(statement, declared, names)).await
+        let again = Box::pin(self.prepare_once(statement, declared, names)).await;
+        again.map_err(|error| placed(error, self, statement))
     }
 
     /// The number of the catalog's state, and what is to hold the names that are looked up in it.

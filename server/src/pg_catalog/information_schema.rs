@@ -339,16 +339,19 @@ fn table_constraints(view: &View<'_>) -> Vec<Row> {
             ("initially_deferred", yes_or_no(false)),
             ("enforced", yes_or_no(true)),
         ]);
-        if kind == "UNIQUE" {
-            row.push(("nulls_distinct", yes_or_no(true)));
-        }
         row
     };
-    let rules = &view.relation.rules;
-    let checks = rules.checks.iter().map(|(name, _)| row(name, "CHECK"));
-    let keys = rules.keys.iter().map(|key| match key.is_primary {
+    let unique = |key: &Key| {
+        let mut row = row(&key.name, "UNIQUE");
+        row.push(("nulls_distinct", yes_or_no(!key.nulls_are_equal)));
+        row
+    };
+    let checks = view.relation.rules.checks.iter();
+    let checks = checks.map(|(name, _)| row(name, "CHECK"));
+    let keys = view.relation.key_constraints();
+    let keys = keys.map(|key| match key.is_primary {
         true => row(&key.name, "PRIMARY KEY"),
-        false => row(&key.name, "UNIQUE"),
+        false => unique(key),
     });
     let mut rows: Vec<Row> = checks.chain(keys).collect();
     rows.extend(reference_rows::table_constraints(
@@ -369,7 +372,7 @@ fn key_columns(view: &View<'_>) -> Vec<Row> {
         };
         key.columns.iter().enumerate().map(row).collect::<Vec<_>>()
     };
-    let mut rows: Vec<Row> = view.relation.rules.keys.iter().flat_map(rows).collect();
+    let mut rows: Vec<Row> = view.relation.key_constraints().flat_map(rows).collect();
     rows.extend(reference_rows::columns(view.database, view.relation));
     rows
 }
@@ -398,7 +401,7 @@ fn constraint_columns(view: &View<'_>) -> Vec<Row> {
     };
     let rules = &view.relation.rules;
     let mut columns: Vec<Row> = rules.checks.iter().flat_map(rows).collect();
-    columns.extend(rules.keys.iter().flat_map(of_key));
+    columns.extend(view.relation.key_constraints().flat_map(of_key));
     columns.extend(reference_rows::used_columns(view.database, view.relation));
     columns
 }

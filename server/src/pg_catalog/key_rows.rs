@@ -6,9 +6,11 @@ use datafusion::error::Result;
 
 use super::cells::{Cell, Row};
 use super::functions::quoted;
+use super::normal_form::{self, Columns};
 use super::objects::Objects;
 use super::relation::{Key, Relation};
 use super::schemas::written_schema;
+use crate::protocol::types::wire_columns;
 
 /// The access method of indexes, PostgreSQL's `btree`.
 const BTREE: i32 = 403;
@@ -23,19 +25,98 @@ pub(super) fn index_oid(objects: &Objects, relation: &Relation, key: &Key) -> i3
     objects.number(&relation.schema, &key.name)
 }
 
-/// The columns of a key, counted from 1, in its order.
+/// The columns of a key, counted from 1, in its order; 0 is an expression.
 pub(super) fn positions(relation: &Relation, key: &Key) -> Vec<i64> {
-    let places = key
-        .columns
-        .iter()
-        .filter_map(|name| relation.columns.index_of(name).ok());
-    // Lossless: a table has few columns.
-    places.map(|idx| idx as i64 + 1).collect()
+    let place = |(place, name): (usize, &String)| match key.is_expression(place) {
+        true => Some(0),
+        // Lossless: a table has few columns.
+        false => relation
+            .columns
+            .index_of(name)
+            .ok()
+            .map(|idx| idx as i64 + 1),
+    };
+    key.columns.iter().enumerate().filter_map(place).collect()
 }
 
 fn listed(key: &Key) -> String {
     let names: Vec<String> = key.columns.iter().map(|name| quoted(name)).collect();
     names.join(", ")
+}
+
+/// What a key says of NULL.
+fn nulls(key: &Key) -> &'static str {
+    match key.nulls_are_equal {
+        true => " NULLS NOT DISTINCT",
+        false => "",
+    }
+}
+
+/// What an index consists of, as PostgreSQL writes it.
+pub(super) struct Shown {
+    /// Its columns, as its definition has them.
+    written: Vec<String>,
+    /// The same for people, with fewer brackets.
+    pub(super) elements: Vec<String>,
+    /// Those of them that are expressions, as trees would tell them.
+    expressions: Vec<String>,
+    condition: Option<String>,
+}
+
+impl Shown {
+    pub(super) fn of(objects: &Objects, relation: &Relation, key: &Key) -> Shown {
+        let columns = match key.index {
+            Some(_) => {
+                let columns = wire_columns(&relation.columns).unwrap_or_default();
+                Columns::of(objects, relation, &columns)
+            }
+            None => Columns::default(),
+        };
+        let condition = key.index.iter().find_map(|index| index.condition.as_ref());
+        let mut shown = Shown {
+            written: Vec::with_capacity(key.columns.len()),
+            elements: Vec::with_capacity(key.columns.len()),
+            expressions: Vec::new(),
+            condition: condition.map(|text| normal_form::condition(text, &columns)),
+        };
+        for (place, text) in key.columns.iter().enumerate() {
+            if !key.is_expression(place) {
+                shown.written.push(quoted(text));
+                shown.elements.push(quoted(text));
+                continue;
+            }
+            let expression = normal_form::expression(text, &columns);
+            let expression = expression.unwrap_or_else(|| text.clone());
+            let for_people = normal_form::for_people(&expression);
+            // In brackets unless it is a call.
+            let (written, element) = match text.starts_with('(') {
+                true => (format!("({expression})"), format!("({for_people})")),
+                false => (expression.clone(), for_people),
+            };
+            shown.written.push(written);
+            shown.elements.push(element);
+            shown.expressions.push(expression);
+        }
+        shown
+    }
+
+    /// Its expressions and its condition; `None`: it has none.
+    fn trees(self) -> (Option<String>, Option<String>) {
+        let has_some = !self.expressions.is_empty();
+        let expressions = has_some.then(|| self.expressions.join(", "));
+        (expressions, self.condition)
+    }
+
+    /// The index as `pg_get_indexdef` writes it.
+    pub(super) fn text(&self, relation: &Relation, key: &Key) -> String {
+        index_text(relation, key, (&self.written, self.condition.as_deref()))
+    }
+
+    /// The same for people.
+    pub(super) fn text_for_people(&self, relation: &Relation, key: &Key) -> String {
+        let condition = self.condition.as_deref().map(normal_form::for_people);
+        index_text(relation, key, (&self.elements, condition.as_deref()))
+    }
 }
 
 /// A key as `pg_get_constraintdef` writes it.
@@ -45,17 +126,23 @@ pub(super) fn constraint_text(key: &Key) -> String {
     } else {
         "UNIQUE"
     };
-    format!("{kind} ({})", listed(key))
+    format!("{kind}{} ({})", nulls(key), listed(key))
 }
 
-/// The index of a key as `pg_get_indexdef` writes it.
-pub(super) fn index_text(relation: &Relation, key: &Key) -> String {
+fn index_text(
+    relation: &Relation,
+    key: &Key,
+    (elements, condition): (&[String], Option<&str>),
+) -> String {
+    let condition = condition.map(|condition| format!(" WHERE {condition}"));
     format!(
-        "CREATE UNIQUE INDEX {} ON {}.{} USING btree ({})",
+        "CREATE UNIQUE INDEX {} ON {}.{} USING btree ({}){}{}",
         quoted(&key.name),
         quoted(written_schema(&relation.schema)),
         quoted(&relation.name),
-        listed(key)
+        elements.join(", "),
+        nulls(key),
+        condition.unwrap_or_default()
     )
 }
 
@@ -87,14 +174,19 @@ pub(super) fn attributes(objects: &Objects, relation: &Relation, columns: &[Row]
     for key in &relation.rules.keys {
         let oid = index_oid(objects, relation, key);
         for (number, position) in positions(relation, key).into_iter().enumerate() {
-            let column = usize::try_from(position - 1)
-                .ok()
-                .and_then(|idx| columns.get(idx));
+            // Of what type an expression is, is not known here: it is shown as the first column that it reads.
+            let read = || key.reads().last();
+            let column = match position {
+                0 => read().and_then(|name| relation.columns.index_of(name).ok()),
+                position => usize::try_from(position - 1).ok(),
+            };
+            let column = column.and_then(|idx| columns.get(idx));
             let Some(mut row) = column.cloned() else {
                 continue;
             };
             for (name, cell) in &mut row {
                 match *name {
+                    "attname" if position == 0 => *cell = element_name(key, number).into(),
                     "attrelid" => *cell = oid.into(),
                     "attnum" => *cell = (number + 1).into(),
                     "attnotnull" | "atthasdef" => *cell = false.into(),
@@ -108,10 +200,23 @@ pub(super) fn attributes(objects: &Objects, relation: &Relation, columns: &[Row]
     rows
 }
 
+/// What PostgreSQL calls an element of an index that is no column: as the function that it calls.
+fn element_name(key: &Key, place: usize) -> String {
+    let text = key.columns.get(place).map_or("", String::as_str);
+    match text.split_once('(') {
+        Some((function, _)) if !function.is_empty() => function.to_lowercase(),
+        _ => "expr".to_owned(),
+    }
+}
+
 /// Rows of `pg_index`.
 pub(super) fn indexes(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
     let row = |key: &Key| {
         let positions = positions(relation, key);
+        let (expressions, condition) = match key.index {
+            Some(_) => Shown::of(objects, relation, key).trees(),
+            None => (None, None),
+        };
         let zeros = || Cell::Ints(vec![0; positions.len()]);
         let (yes, no) = (|| Cell::from(true), || Cell::from(false));
         vec![
@@ -120,7 +225,7 @@ pub(super) fn indexes(objects: &Objects, relation: &Relation) -> Result<Vec<Row>
             ("indnatts", positions.len().into()),
             ("indnkeyatts", positions.len().into()),
             ("indisunique", yes()),
-            ("indnullsnotdistinct", no()),
+            ("indnullsnotdistinct", key.nulls_are_equal.into()),
             ("indisprimary", key.is_primary.into()),
             ("indisexclusion", no()),
             ("indimmediate", yes()),
@@ -134,19 +239,24 @@ pub(super) fn indexes(objects: &Objects, relation: &Relation) -> Result<Vec<Row>
             ("indclass", zeros()),
             ("indoption", zeros()),
             ("indkey", Cell::Ints(positions)),
+            ("indexprs", expressions.into()),
+            ("indpred", condition.into()),
         ]
     };
     Ok(relation.rules.keys.iter().map(row).collect())
 }
 
 /// Rows of the view `pg_indexes`.
-pub(super) fn index_views(_: &Objects, relation: &Relation) -> Result<Vec<Row>> {
+pub(super) fn index_views(objects: &Objects, relation: &Relation) -> Result<Vec<Row>> {
     let row = |key: &Key| {
         vec![
             ("schemaname", relation.schema.as_str().into()),
             ("tablename", relation.name.as_str().into()),
             ("indexname", key.name.as_str().into()),
-            ("indexdef", index_text(relation, key).into()),
+            (
+                "indexdef",
+                Shown::of(objects, relation, key).text(relation, key).into(),
+            ),
         ]
     };
     Ok(relation.rules.keys.iter().map(row).collect())
@@ -178,5 +288,5 @@ pub(super) fn constraints(objects: &Objects, relation: &Relation, schema: &Cell)
             ("conkey", Cell::Ints(positions(relation, key))),
         ]
     };
-    relation.rules.keys.iter().map(row).collect()
+    relation.key_constraints().map(row).collect()
 }

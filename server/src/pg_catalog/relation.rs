@@ -39,6 +39,11 @@ pub(super) struct Relation {
 }
 
 impl Relation {
+    /// The keys that are constraints, not mere indexes.
+    pub(super) fn key_constraints(&self) -> impl Iterator<Item = &Key> {
+        self.rules.keys.iter().filter(|key| key.index.is_none())
+    }
+
     /// Whether a column holds no NULL; one of an identity column gets a number before it is stored. Those of views have no
     /// such rule, whatever their queries give.
     pub(super) fn forbids_null(&self, idx: usize) -> bool {

@@ -106,7 +106,7 @@ pub(super) async fn constraint_comments(objects: &Objects) -> Result<Vec<Row>> {
     for relation in objects.own_relations().await? {
         let rules = &relation.rules;
         for (name, comment) in &rules.constraint_comments {
-            let key = rules.keys.iter().find(|key| key.name == *name);
+            let key = relation.key_constraints().find(|key| key.name == *name);
             let mut references = rules.references.iter();
             let reference = references.find(|known| known.reference.name == *name);
             let oid = match (key, reference) {

@@ -62,7 +62,7 @@ pub(super) fn tables_of_constraints(objects: &Objects, relation: &Relation) -> V
         row.extend(named(objects, CONSTRAINT, (own.0, constraint)));
         row
     };
-    let keys = relation.rules.keys.iter();
+    let keys = relation.key_constraints();
     let keys = keys.map(|key| row(own, &key.name));
     let references = relation.rules.references.iter();
     let references = references.map(|facts| {

@@ -103,6 +103,8 @@ fn own_type(data_type: &DataType) -> Option<Type> {
             Type::OID => Type::OID_ARRAY,
             Type::NAME => Type::NAME_ARRAY,
             Type::UUID => Type::UUID_ARRAY,
+            Type::INET => Type::INET_ARRAY,
+            Type::CIDR => Type::CIDR_ARRAY,
             Type::JSON => Type::JSON_ARRAY,
             Type::JSONB => Type::JSONB_ARRAY,
             // `uuid[][]` is `uuid[]`.
@@ -114,6 +116,8 @@ fn own_type(data_type: &DataType) -> Option<Type> {
             match last.value.to_lowercase().as_str() {
                 "oid" => Type::OID,
                 "name" => Type::NAME,
+                "inet" => Type::INET,
+                "cidr" => Type::CIDR,
                 _ => return None,
             }
         }

@@ -130,11 +130,6 @@ async fn copies_are_converted() {
     assert_eq!(lines, [b"\xc4\xc1\n"]);
     for (options, code, words) in [
         (
-            "FORMAT binary",
-            "0A000",
-            "COPY of binary rows in encoding WIN1252 is not supported",
-        ),
-        (
             "ENCODING 'sjis'",
             "0A000",
             "COPY in encoding \"SJIS\" is not supported",
@@ -149,11 +144,51 @@ async fn copies_are_converted() {
         let wrong = told(&answers(&mut raw, &[query(&text)], 'E').await[0]);
         assert_eq!(wrong, (code.to_owned(), words.as_bytes().to_vec()));
     }
-    let binary = query("COPY t TO STDOUT (FORMAT binary, ENCODING 'UTF8')");
-    assert_eq!(
-        answers(&mut raw, &[binary], 'C').await,
-        [b"COPY 3\0".to_vec()]
-    );
+}
+
+#[tokio::test]
+async fn texts_in_binary_copies_are_converted() {
+    let fixture = Fixture::start().await;
+    let utf8 = fixture.connect().await;
+    let made = "CREATE TABLE t (a TEXT, b TEXT[], c BYTEA)";
+    utf8.batch_execute(made).await.unwrap();
+    let mut raw = connect(&fixture, "WIN1252").await;
+    let head = [b"PGCOPY\n\xff\r\n\0", &[0_u8; 8][..]].concat();
+    let array = [
+        0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 25, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0xe9,
+    ];
+    let row = [
+        &b"\0\x03\0\0\0\x02\x80\xe9\0\0\0\x19"[..],
+        &array,
+        b"\0\0\0\x02\xc3\xa9",
+    ]
+    .concat();
+    let sent = [&head[..], &row, b"\xff\xff"].concat();
+    let sent = [
+        query("COPY t FROM STDIN (FORMAT binary)"),
+        message(b'd', &sent),
+        message(b'c', b""),
+    ];
+    assert_eq!(answers(&mut raw, &sent, 'C').await, [b"COPY 1\0"]);
+    let all = "SELECT concat_ws(' ', a, b[1], encode(c, 'hex')) FROM t";
+    assert_eq!(rows(&utf8, all).await, ["€é é c3a9"]);
+    // ENCODING is about lines.
+    for options in ["FORMAT binary", "FORMAT binary, ENCODING 'UTF8'"] {
+        let text = format!("COPY t TO STDOUT ({options})");
+        let written = answers(&mut raw, &[query(&text)], 'd').await;
+        assert_eq!(written[0], [&head[..], &row].concat());
+    }
+    let lacking = query("COPY (SELECT chr(1076)) TO STDOUT (FORMAT binary)");
+    let (code, _) = told(&answers(&mut raw, &[lacking], 'E').await[0]);
+    assert_eq!(code, "22P05");
+    let wrong = [&head[..], b"\0\x01\0\0\0\x01\x81\xff\xff"].concat();
+    let wrong = [
+        query("COPY t (a) FROM STDIN (FORMAT binary)"),
+        message(b'd', &wrong),
+        message(b'c', b""),
+    ];
+    let (code, _) = told(&answers(&mut raw, &wrong, 'E').await[0]);
+    assert_eq!(code, "22P05");
 }
 
 #[tokio::test]

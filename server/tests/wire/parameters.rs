@@ -56,7 +56,8 @@ async fn undeclared_types_follow_from_the_statement() {
     client
         .batch_execute(
             "CREATE TABLE t (id int, name text, ts timestamp, tags text[]); \
-             CREATE TABLE u (id uuid); CREATE TABLE several (ids uuid[], grid int[][])",
+             CREATE TABLE u (id uuid); CREATE TABLE several (ids uuid[], grid int[][]); \
+             CREATE TABLE hosts (ip inet, net cidr)",
         )
         .await
         .unwrap();
@@ -90,6 +91,23 @@ async fn undeclared_types_follow_from_the_statement() {
         ),
         ("INSERT INTO u VALUES ($1)", vec![Type::UUID]),
         ("SELECT $1::uuid[]", vec![Type::UUID_ARRAY]),
+        ("SELECT ip FROM hosts WHERE ip = $1", vec![Type::INET]),
+        ("SELECT ip FROM hosts WHERE ip < $1", vec![Type::INET]),
+        ("SELECT ip FROM hosts WHERE net = $1", vec![Type::INET]),
+        ("SELECT ip FROM hosts WHERE ip << $1", vec![Type::INET]),
+        (
+            "SELECT ip FROM hosts WHERE ip = ANY ($1)",
+            vec![Type::INET_ARRAY],
+        ),
+        ("SELECT host($1)", vec![Type::INET]),
+        (
+            "INSERT INTO hosts VALUES ($1, $2)",
+            vec![Type::INET, Type::CIDR],
+        ),
+        (
+            "SELECT $1::cidr, $2::inet[]",
+            vec![Type::CIDR, Type::INET_ARRAY],
+        ),
         (
             "SELECT typname FROM pg_type WHERE oid = $1",
             vec![Type::OID],

@@ -39,6 +39,7 @@ use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 use crate::adjacent_literals;
 use crate::assigned_parts;
 use crate::between_symmetric;
+use crate::conflict_targets;
 use crate::copied_tables;
 use crate::copy_forms;
 use crate::dialect::Dialect;
@@ -198,7 +199,8 @@ fn prepare(
     let tokens = copied_tables::settle(silent_clauses::leave_out(tokens));
     let tokens = fetch_forms::settle(text, named_columns::settle(tokens))?;
     stop.check()?;
-    let tokens = postgres_forms::settle(copy_forms::settle(text, tokens));
+    let tokens = conflict_targets::settle(text, copy_forms::settle(text, tokens));
+    let tokens = postgres_forms::settle(tokens);
     stop.check()?;
     let tokens = variadic::settle(frame_forms::settle(tokens)?);
     let tokens = record_columns::settle(between_symmetric::settle(tokens));

@@ -34,7 +34,7 @@ pub(crate) struct ChangedKeys {
 impl ChangedKeys {
     pub(crate) fn new(shape: &TableShape, of_updates: bool) -> Self {
         let keys = shape.keys();
-        let columns = keys.iter().flat_map(|key| &key.columns);
+        let columns = keys.iter().flat_map(Key::reads);
         let mut places: Vec<usize> = columns.filter_map(|name| shape.position(name)).collect();
         places.sort_unstable();
         places.dedup();
@@ -123,6 +123,7 @@ mod tests {
                 name: name.to_owned(),
                 is_primary: false,
                 columns: columns.into_iter().map(ToOwned::to_owned).collect(),
+                ..Key::default()
             });
         }
         shape

@@ -23,6 +23,7 @@ use datafusion::physical_expr::expressions::{CastExpr, Column};
 use datafusion::physical_plan::PhysicalExpr;
 
 use crate::error::{Error, ValueFailure};
+use crate::tables::address_mark::AddressKind;
 use crate::tables::json_mark::JsonKind;
 use crate::tables::one_column::of_column;
 use crate::tables::text_input::TextInput;
@@ -40,7 +41,7 @@ pub(crate) fn says_more(wanted: &Field) -> bool {
     match wanted.data_type() {
         DataType::Interval(IntervalUnit::MonthDayNano) => true,
         // Other texts, also of a greatest length, are what they are, and so are their bounds.
-        _ => is_uuid(wanted) || JsonKind::of(wanted).is_some(),
+        _ => is_uuid(wanted) || JsonKind::of(wanted).is_some() || AddressKind::of(wanted).is_some(),
     }
 }
 

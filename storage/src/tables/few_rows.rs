@@ -18,8 +18,7 @@ use crate::tables::delta_commit::conflict;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase};
 use crate::tables::delta_write::{DeltaSink, append_operation, in_order};
 use crate::tables::key_checks::MAX_ROUNDS;
-use crate::tables::key_values::{KeyEncoder, KeyValues};
-use crate::tables::keys::Key;
+use crate::tables::key_values::KeyValues;
 use crate::tables::managed::check_writable;
 use crate::tables::new_keys::{InsertRules, OnConflict, new_rows};
 use crate::tables::pending_rows::bytes_of;
@@ -102,7 +101,7 @@ impl DeltaLog {
             column.is_some_and(|column| shape.identity_of(column).is_some())
         };
         let mut keys = shape.keys();
-        keys.retain(|key| !key.columns.iter().any(is_numbered));
+        keys.retain(|key| !key.reads().any(is_numbered));
         if let OnConflict::LeaveOut(Some(name)) = rules.on_conflict
             && keys.iter().all(|key| key.name != *name)
         {
@@ -271,14 +270,10 @@ pub(crate) async fn learn_keys(
     values: &KeyValues,
 ) {
     let keys = shape.keys();
-    if keys.is_empty() {
-        return;
-    }
-    let encoder = |key| Ok((key, KeyEncoder::new(key, shape)?));
-    let encoders: Result<Vec<(&Key, KeyEncoder)>> = keys.iter().map(encoder).collect();
-    let written = (replaced, files);
-    match encoders {
-        Ok(encoders) => version.filters().learn(written, &encoders, values).await,
-        Err(error) => tracing::warn!(%error, "could not learn the keys of new files"),
+    if !keys.is_empty() {
+        let filters = version.filters();
+        filters
+            .learn((replaced, files), (&keys, shape), values)
+            .await;
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::Session;
-use datafusion::common::{Column, JoinType, ScalarValue};
+use datafusion::common::{Column, JoinType, NullEquality, ScalarValue};
 use datafusion::datasource::provider_as_source;
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::utils::conjunction;
@@ -26,6 +26,7 @@ use crate::tables::delta_commit::discard;
 use crate::tables::delta_log::{DeltaLog, DeltaVersion, Rebase};
 use crate::tables::delta_scan::{DeltaScan, FILE_COLUMN, ROW_COLUMN};
 use crate::tables::delta_write::{append_operation, in_order};
+use crate::tables::key_form::KeyForm;
 use crate::tables::keys::Key;
 use crate::tables::row_checks::{RowChecks, shown_value};
 
@@ -141,6 +142,7 @@ pub(crate) async fn check(
         return Ok(());
     }
     for key in keys {
+        let key = (key, place.form(key)?);
         let within = after.clone().of_files(new.clone());
         let mut found = duplicate(&within, key, session).await?;
         if found.is_none() && !kept.is_empty() {
@@ -150,7 +152,7 @@ pub(crate) async fn check(
             return Err(Error::KeyViolation {
                 schema: place.schema.clone(),
                 relation: place.relation.clone(),
-                constraint: key.name.clone(),
+                constraint: key.0.name.clone(),
                 key: values,
             });
         }
@@ -161,14 +163,14 @@ pub(crate) async fn check(
 /// A key that two rows of a scan share, as messages show it.
 pub(crate) async fn duplicate(
     scan: &DeltaScan,
-    key: &Key,
+    (key, form): (&Key, Option<&KeyForm>),
     session: &dyn Session,
 ) -> Result<Option<String>> {
     if scan.n_rows_at_most().is_some_and(|n_rows| n_rows < 2) {
         return Ok(None);
     }
     let n_rows = "__auspex_rows";
-    let plan = rows(scan, NEW, key, vec![])?
+    let plan = rows(scan, NEW, (key, form), vec![])?
         .aggregate(columns(NEW, key), vec![count(lit(1_i64)).alias(n_rows)])?
         .filter(Expr::Column(Column::from_name(n_rows)).gt(lit(1_i64)))?
         .project(columns(NEW, key))?
@@ -181,23 +183,43 @@ pub(crate) async fn duplicate(
 async fn met(
     scan: &DeltaScan,
     (new, kept): (&[usize], &[usize]),
-    key: &Key,
+    (key, form): (&Key, Option<&KeyForm>),
     session: &dyn Session,
 ) -> Result<Option<String>> {
     let bounds = bounds(scan, new, key);
     let kept = scan.clone().of_files(kept.to_vec());
-    let kept = rows(&kept, KEPT, key, bounds)?.build()?;
-    let names = |relation| -> Vec<Column> {
+    let kept = rows(&kept, KEPT, (key, form), bounds)?.build()?;
+    let new = rows(
+        &scan.clone().of_files(new.to_vec()),
+        NEW,
+        (key, form),
+        vec![],
+    )?;
+    let plan = joined(new, (kept, JoinType::LeftSemi), key, (NEW, KEPT))?
+        .limit(0, Some(1))?
+        .build()?;
+    first(&plan, key, session).await
+}
+
+/// A join of rows of the same key, which both sides have under the names of its columns.
+pub(crate) fn joined(
+    left: LogicalPlanBuilder,
+    (right, join_type): (LogicalPlan, JoinType),
+    key: &Key,
+    (left_name, right_name): (&str, &str),
+) -> Result<LogicalPlanBuilder> {
+    let names = |relation: &str| -> Vec<Column> {
         let names = key.columns.iter();
         names
             .map(|name| Column::new(Some(relation), name))
             .collect()
     };
-    let plan = rows(&scan.clone().of_files(new.to_vec()), NEW, key, vec![])?
-        .join(kept, JoinType::LeftSemi, (names(NEW), names(KEPT)), None)?
-        .limit(0, Some(1))?
-        .build()?;
-    first(&plan, key, session).await
+    let nulls = match key.nulls_are_equal {
+        true => NullEquality::NullEqualsNull,
+        false => NullEquality::NullEqualsNothing,
+    };
+    let keys = (names(left_name), names(right_name));
+    Ok(left.join_detailed(right, join_type, keys, None, nulls)?)
 }
 
 fn columns(relation: &str, key: &Key) -> Vec<Expr> {
@@ -207,16 +229,33 @@ fn columns(relation: &str, key: &Key) -> Vec<Expr> {
         .collect()
 }
 
-/// The columns of a key, of the rows that have all of them; behind them the addresses, where the scan has them.
+/// The columns of a key, of the rows that have all of them and count; behind them the addresses, where the scan has them.
 pub(crate) fn rows(
     scan: &DeltaScan,
     relation: &str,
-    key: &Key,
+    (key, form): (&Key, Option<&KeyForm>),
     mut conditions: Vec<Expr>,
 ) -> Result<LogicalPlanBuilder> {
     let source = provider_as_source(Arc::new(scan.clone()));
     let mut columns = columns(relation, key);
-    conditions.extend(columns.iter().map(|column| column.clone().is_not_null()));
+    if let Some(form) = form {
+        let condition = form.condition.iter();
+        conditions.extend(condition.map(|condition| condition.planned.clone()));
+        for ((place, column), element) in columns.iter_mut().enumerate().zip(&form.elements) {
+            if key.is_expression(place) {
+                *column = element.planned.clone();
+            }
+        }
+    }
+    if !key.nulls_are_equal {
+        conditions.extend(columns.iter().map(|column| column.clone().is_not_null()));
+    }
+    for (place, column) in columns.iter_mut().enumerate() {
+        if key.is_expression(place) {
+            let name = key.columns[place].as_str();
+            *column = std::mem::take(column).alias_qualified(Some(relation), name);
+        }
+    }
     if scan.has_addresses() {
         let address = |name: &str| Expr::Column(Column::new(Some(relation), name));
         columns.extend([FILE_COLUMN, ROW_COLUMN].map(address));
@@ -231,7 +270,11 @@ pub(crate) fn rows(
 /// Between which values the new rows lie, where the log tells: files of other values are not read.
 fn bounds(scan: &DeltaScan, new: &[usize], key: &Key) -> Vec<Expr> {
     let mut conditions = Vec::new();
-    for name in &key.columns {
+    if key.nulls_are_equal {
+        // NULL is between no values.
+        return conditions;
+    }
+    for name in key.plain_columns() {
         let Some((min, max)) = scan.bounds(new, name) else {
             continue;
         };
@@ -271,7 +314,11 @@ async fn first(plan: &LogicalPlan, key: &Key, session: &dyn Session) -> Result<O
 pub(crate) fn shown(key: &Key, rows: &RecordBatch) -> String {
     let values = rows.columns().iter().map(|column| shown_value(column, 0));
     let values: Vec<String> = values.collect();
-    let columns = key.columns.iter().map(|column| quoted_name(column));
+    let columns = key.columns.iter().enumerate();
+    let columns = columns.map(|(place, column)| match key.is_expression(place) {
+        true => column.clone(),
+        false => quoted_name(column),
+    });
     let columns: Vec<String> = columns.collect();
     format!("({})=({})", columns.join(", "), values.join(", "))
 }

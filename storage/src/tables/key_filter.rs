@@ -15,8 +15,9 @@ use futures::StreamExt as _;
 use crate::error::Result;
 use crate::tables::delta_scan::DeltaScan;
 use crate::tables::key_checks::rows;
-use crate::tables::key_values::{KeyEncoder, KeyValue, KeyValues};
+use crate::tables::key_values::{KeyEncoder, KeyValue, KeyValues, full_name};
 use crate::tables::keys::Key;
+use crate::tables::shape::TableShape;
 
 /// Rows of larger tables are not remembered: looking into files that their bounds leave is quicker than reading all.
 const MOST_ROWS: usize = 256 << 10;
@@ -48,12 +49,12 @@ impl KeyFilters {
     pub(crate) async fn possible(
         &self,
         (scan, files): (&DeltaScan, &[usize]),
-        (key, encoder): (&Key, &KeyEncoder),
+        (name, encoder): (String, &KeyEncoder<'_>),
         values: &[Option<KeyValue>],
         reader: Option<&dyn Session>,
     ) -> Result<Option<Vec<usize>>> {
         let mut filters = self.0.lock().await;
-        let filter = filters.entry(encoder.name()).or_default();
+        let filter = filters.entry(name).or_default();
         let mut unknown = filter.unknown(scan, files);
         if reader.is_none() && !unknown.is_empty() {
             return Ok(None);
@@ -71,7 +72,7 @@ impl KeyFilters {
             return Ok(None);
         }
         if let (Some(session), false) = (reader, unknown.is_empty()) {
-            filter.read(scan, unknown, (key, encoder), session).await?;
+            filter.read(scan, unknown, encoder, session).await?;
         }
         let known = |place: &usize| {
             let value = values[*place].as_ref();
@@ -84,12 +85,12 @@ impl KeyFilters {
     pub(crate) async fn learn(
         &self,
         (replaced, files): (&[String], &[String]),
-        keys: &[(&Key, KeyEncoder)],
+        (keys, shape): (&[Key], &TableShape),
         values: &KeyValues,
     ) {
         let mut filters = self.0.lock().await;
-        for (key, encoder) in keys {
-            let filter = filters.entry(encoder.name()).or_default();
+        for key in keys {
+            let filter = filters.entry(full_name(key, shape)).or_default();
             let n_values = values.of(&key.name).count();
             if filter.hashes.len() + n_values > MOST_ROWS
                 || N_HASHES.load(Ordering::Relaxed) + n_values > MOST_HASHES
@@ -138,11 +139,12 @@ impl KeyFilter {
         &mut self,
         scan: &DeltaScan,
         files: Vec<usize>,
-        (key, encoder): (&Key, &KeyEncoder),
+        encoder: &KeyEncoder<'_>,
         session: &dyn Session,
     ) -> Result<()> {
         let names = files.iter().map(|file| scan.name(*file).to_owned());
         let names: Vec<String> = names.collect();
+        let key = (encoder.key, encoder.form);
         let plan = rows(&scan.clone().of_files(files), READ, key, vec![])?.build()?;
         let plan = session.create_physical_plan(&plan).await?;
         let mut batches = execute_stream(plan, session.task_ctx())?;
@@ -170,7 +172,6 @@ mod tests {
     use datafusion::arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;
-    use crate::tables::shape::TableShape;
 
     #[tokio::test]
     async fn a_file_is_known_if_those_that_it_replaces_are() {
@@ -179,10 +180,10 @@ mod tests {
             name: "k".to_owned(),
             is_primary: false,
             columns: vec!["i".to_owned()],
+            ..Key::default()
         };
-        let encoder = KeyEncoder::new(&key, &shape).unwrap();
-        let name = encoder.name();
-        let keys = [(&key, encoder)];
+        let name = full_name(&key, &shape);
+        let keys = [key];
         let values = |value: u8| {
             let mut values = KeyValues::default();
             values.insert("k", [value].into());
@@ -199,7 +200,7 @@ mod tests {
         ] {
             let (replaced, files) = (names(&replaced), names(&files));
             filters
-                .learn((&replaced, &files), &keys, &values(value))
+                .learn((&replaced, &files), (&keys, &shape), &values(value))
                 .await;
         }
         let filters = filters.0.lock().await;

@@ -3,6 +3,7 @@
 //! Entries, paths and streams of batches flow in; DataFusion providers, schemas and pinned snapshots flow out. Managed
 //! tables are Delta Lake tables, external ones files in place. Names are the catalog's business, not this module's.
 
+mod address_mark;
 mod append;
 mod arrow_columns;
 mod arrow_watch;
@@ -62,6 +63,7 @@ mod json_texts;
 mod json_types;
 mod key_checks;
 mod key_filter;
+mod key_form;
 mod key_values;
 mod keys;
 mod lease;
@@ -128,6 +130,7 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::execution::SendableRecordBatchStream;
 use url::Url;
 
+pub use address_mark::AddressKind;
 pub use append::{Append, WrittenFiles};
 pub use bit_mark::BitKind;
 pub use block::BlockMark;
@@ -144,7 +147,8 @@ pub use floats::has_one_zero;
 pub use format::{compression_by_name, delimiter_by_name, format_by_name};
 pub use history::{TableCommit, TableDetail};
 pub use json_mark::JsonKind;
-pub use keys::Key;
+pub use key_form::{KeyForm, RowExpr};
+pub use keys::{IndexRules, Key};
 pub use life_sign::LIFE_SIGN_INTERVAL;
 pub use maintenance::{OptimizeOptions, Optimized};
 pub use new_keys::{Accept, InsertRules, Number, OnConflict};

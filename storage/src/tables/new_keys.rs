@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt64Array};
+use datafusion::arrow::array::{Array as _, ArrayRef, BooleanArray, RecordBatch, UInt64Array};
 use datafusion::arrow::compute::{concat_batches, filter_record_batch, take};
 use datafusion::arrow::datatypes::{FieldRef, Schema};
 use datafusion::catalog::{MemTable, Session};
@@ -22,8 +22,9 @@ use futures::future::BoxFuture;
 use crate::error::{Error, Result};
 use crate::tables::delta_log::DeltaVersion;
 use crate::tables::delta_scan::DeltaScan;
-use crate::tables::key_checks::{rows, shown};
-use crate::tables::key_values::{KeyEncoder, KeyValue, KeyValues};
+use crate::tables::key_checks::{joined, rows, shown};
+use crate::tables::key_form::KeyForm;
+use crate::tables::key_values::{KeyEncoder, KeyValue, KeyValues, full_name};
 use crate::tables::keys::Key;
 use crate::tables::row_checks::RowChecks;
 use crate::tables::row_marks::{Marks, unmarked};
@@ -122,7 +123,8 @@ pub(crate) async fn new_rows(
     let all = concat_batches(&first.schema(), &batches)?;
     let mut tests = Vec::with_capacity(keys.len());
     for key in keys {
-        let test = KeyTest::new(version, key, &all, None, rules.checks.session()?);
+        let known = (rules.checks.form(key)?, rules.checks.session()?);
+        let test = KeyTest::new(version, key, &all, None, known);
         tests.push(Box::pin(test).await?);
     }
     let mut own = KeyValues::default();
@@ -170,7 +172,8 @@ pub(crate) async fn changed_keys(
 ) -> Result<KeyValues> {
     let mut own = KeyValues::default();
     for key in keys {
-        let test = KeyTest::new(version, key, rows, Some(gone), session);
+        let known = (checks.form(key)?, session);
+        let test = KeyTest::new(version, key, rows, Some(gone), known);
         let mut test = Box::pin(test).await?;
         for row in 0..rows.num_rows() {
             if test.is_taken(row, &[&own]) {
@@ -201,21 +204,22 @@ impl<'a> KeyTest<'a> {
         key: &'a Key,
         new: &RecordBatch,
         gone: Option<&'a Arc<Marks>>,
-        session: &dyn Session,
+        (form, session): (Option<&KeyForm>, &dyn Session),
     ) -> Result<Self> {
         let scan = version.scan()?.ok_or(Error::NotPlainTable)?;
-        let encoder = KeyEncoder::new(key, &version.shape()?)?;
-        let columns = encoder.columns_of(new)?;
-        let values = encoder.values(&columns)?;
+        let shape = version.shape()?;
+        let encoder = KeyEncoder::new(key, &shape, form)?;
+        let found = encoder.key_of(new)?;
+        let values = encoder.values_of(&found)?;
         let mut test = Self {
             key,
-            columns: named(key, columns)?,
+            columns: named(key, found.columns)?,
             values,
             gone,
             met: HashSet::new(),
         };
         let given = test.places_given();
-        let conditions = bounds(&test.columns, &given)?;
+        let conditions = bounds(key, &test.columns, &given)?;
         let files = scan.surviving(session, &conditions)?;
         if given.is_empty() || files.is_empty() {
             return Ok(test);
@@ -223,7 +227,8 @@ impl<'a> KeyTest<'a> {
         // To read all rows of a file pays off where many INSERTs follow each other, not for a change.
         let reader = gone.is_none().then_some(session);
         let filters = version.filters();
-        let possible = filters.possible((&scan, &files), (key, &encoder), &test.values, reader);
+        let wanted = (full_name(key, &shape), &encoder);
+        let possible = filters.possible((&scan, &files), wanted, &test.values, reader);
         let places = possible.await?.unwrap_or(given);
         if !places.is_empty() {
             let values = test.look_up((scan, files), &places, &encoder, session);
@@ -261,10 +266,10 @@ impl<'a> KeyTest<'a> {
         &self,
         (scan, files): (DeltaScan, Vec<usize>),
         places: &[usize],
-        encoder: &KeyEncoder,
+        encoder: &KeyEncoder<'_>,
         session: &dyn Session,
     ) -> Result<HashSet<KeyValue>> {
-        let conditions = bounds(&self.columns, places)?;
+        let conditions = bounds(self.key, &self.columns, places)?;
         let indices: UInt64Array = places.iter().map(|place| *place as u64).collect();
         let columns = self.columns.columns().iter();
         let columns: Vec<ArrayRef> = columns
@@ -276,16 +281,10 @@ impl<'a> KeyTest<'a> {
             Some(_) => scan.with_addresses(),
             None => scan,
         };
-        let kept = rows(&scan.of_files(files), KEPT, self.key, conditions)?.build()?;
-        let names = |relation| -> Vec<Column> {
-            let names = self.key.columns.iter();
-            names
-                .map(|name| Column::new(Some(relation), name))
-                .collect()
-        };
-        let plan = LogicalPlanBuilder::scan(NEW, provider_as_source(Arc::new(new)), None)?
-            .join(kept, JoinType::RightSemi, (names(NEW), names(KEPT)), None)?
-            .build()?;
+        let key = (self.key, encoder.form);
+        let kept = rows(&scan.of_files(files), KEPT, key, conditions)?.build()?;
+        let new = LogicalPlanBuilder::scan(NEW, provider_as_source(Arc::new(new)), None)?;
+        let plan = joined(new, (kept, JoinType::RightSemi), self.key, (NEW, KEPT))?.build()?;
         let plan = session.create_physical_plan(&plan).await?;
         let mut batches = execute_stream(plan, session.task_ctx())?;
         if let Some(gone) = self.gone {
@@ -318,11 +317,16 @@ fn named(key: &Key, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
 }
 
 /// Between which values the rows at some places lie: files of other values hold none of them.
-fn bounds(columns: &RecordBatch, places: &[usize]) -> Result<Vec<Expr>> {
+fn bounds(key: &Key, columns: &RecordBatch, places: &[usize]) -> Result<Vec<Expr>> {
     let mut conditions = Vec::new();
-    for (field, column) in columns.schema().fields().iter().zip(columns.columns()) {
-        // NaN has no place in an order that files know.
-        if field.data_type().is_floating() {
+    let schema = columns.schema();
+    let pairs = schema.fields().iter().zip(columns.columns());
+    for (place, (field, column)) in pairs.enumerate() {
+        // NaN has no place in an order that files know, nor has NULL, and files do not know what is computed of them.
+        if field.data_type().is_floating()
+            || key.is_expression(place)
+            || places.iter().any(|place| column.is_null(*place))
+        {
             continue;
         }
         let mut least_and_greatest: Option<(ScalarValue, ScalarValue)> = None;

@@ -30,6 +30,7 @@ use crate::tables::delta_scan::DeltaScan;
 use crate::tables::delta_write::{DeltaSink, OpenFiles, in_order};
 use crate::tables::few_rows::{learn_keys, names_of};
 use crate::tables::key_checks;
+use crate::tables::key_form::KeyForm;
 use crate::tables::key_values::KeyValues;
 use crate::tables::keys::Key;
 use crate::tables::new_keys::changed_keys;
@@ -309,7 +310,13 @@ impl Rewrite {
     }
 
     /// A key that two rows share, as messages show it: `(id)=(1)`.
-    pub async fn duplicate(&self, key: &Key, session: &dyn Session) -> Result<Option<String>> {
+    ///
+    /// `form` computes the key of an index.
+    pub async fn duplicate(
+        &self,
+        key: (&Key, Option<&KeyForm>),
+        session: &dyn Session,
+    ) -> Result<Option<String>> {
         key_checks::duplicate(&self.scan, key, session).await
     }
 

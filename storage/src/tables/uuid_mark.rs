@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use datafusion::arrow::datatypes::{DataType, Field};
 
+use crate::tables::address_mark::AddressKind;
 use crate::tables::bit_mark::BitKind;
 use crate::tables::enum_mark;
 use crate::tables::extension_name::EXTENSION_KEY;
@@ -27,8 +28,8 @@ pub fn uuid_marks() -> HashMap<String, String> {
     HashMap::from([(EXTENSION_KEY.to_owned(), UUID_NAME.to_owned())])
 }
 
-/// The metadata that tells a field of json, of uuids, of bit strings or of an enum, or of arrays of them, and none of any
-/// other.
+/// The metadata that tells a field of json, of uuids, of addresses, of bit strings or of an enum, or of arrays of them, and
+/// none of any other.
 pub fn marks_of(field: &Field) -> HashMap<String, String> {
     if let Some(element) = marked_element(field) {
         return marks_of(&element);
@@ -38,7 +39,10 @@ pub fn marks_of(field: &Field) -> HashMap<String, String> {
         false if enum_mark::is_enum(field) => enum_mark::marks_of(field),
         false => match BitKind::of(field) {
             Some(kind) => kind.marks(),
-            None => JsonKind::marks_of(field),
+            None => match AddressKind::of(field) {
+                Some(kind) => kind.marks(),
+                None => JsonKind::marks_of(field),
+            },
         },
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use auspex_storage::{EnumType, JsonKind, TableOperation, is_uuid, marked_element};
+use auspex_storage::{AddressKind, EnumType, JsonKind, TableOperation, is_uuid, marked_element};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::sql::sqlparser::ast::{self, Expr, Ident};
 
@@ -59,7 +59,11 @@ impl Altering<'_> {
         let (found, wanted) = (JsonKind::of(marked), JsonKind::of(of_declared));
         let (was_uuid, is_uuid) = (is_uuid(marked), is_uuid(of_declared));
         let (was_enum, new_enum) = (EnumType::of(marked), EnumType::of(of_declared));
-        let is_same = found == wanted && was_uuid == is_uuid && was_enum == new_enum;
+        let (was_address, new_address) = (AddressKind::of(marked), AddressKind::of(of_declared));
+        let is_same = found == wanted
+            && was_uuid == is_uuid
+            && was_enum == new_enum
+            && was_address == new_address;
         // Elements of arrays have another name in files than in declarations.
         let is_known = field.data_type().equals_datatype(data_type);
         if is_known && is_same && using.is_none() {
@@ -68,7 +72,8 @@ impl Altering<'_> {
         self.check_free(idx)?;
         let is_read = (wanted.is_some() && found.is_none())
             || (is_uuid && !was_uuid)
-            || (new_enum.is_some() && was_enum != new_enum);
+            || (new_enum.is_some() && was_enum != new_enum)
+            || (new_address.is_some() && was_address != new_address);
         if using.is_none() && (is_read || !converts(field.data_type(), data_type)) {
             let shown = match wanted {
                 Some(JsonKind::Json) => format!("json{brackets}"),
@@ -76,7 +81,10 @@ impl Altering<'_> {
                 None if is_uuid => format!("uuid{brackets}"),
                 None => match new_enum {
                     Some(known) => known.name + brackets,
-                    None => type_name(data_type),
+                    None => match new_address {
+                        Some(kind) => format!("{}{brackets}", kind.name()),
+                        None => type_name(data_type),
+                    },
                 },
             };
             let message = format!("column \"{name}\" cannot be cast automatically to type {shown}");

@@ -1,4 +1,4 @@
-//! `RENAME COLUMN`: checks and generated columns follow the new name.
+//! `RENAME COLUMN`: checks, generated columns and indexes follow the new name.
 //!
 //! In: an operation of `ALTER TABLE`; out: the definition that it makes, whose rows are written anew.
 
@@ -26,6 +26,7 @@ impl Altering<'_> {
         }
         let from = self.shape.columns()[idx].name().clone();
         self.shape.rename(idx, to);
+        self.rename_in_indexes(&from, to)?;
         for (check, text) in self.shape.checks() {
             self.shape.add_check(&check, &renamed(&text, &from, to)?);
         }
@@ -37,6 +38,25 @@ impl Altering<'_> {
         }
         self.needs_rows = true;
         self.operation = TableOperation::Columns;
+        Ok(())
+    }
+
+    /// Lets the expressions and conditions of indexes follow.
+    fn rename_in_indexes(&mut self, from: &str, to: &str) -> Result<()> {
+        for mut key in self.shape.keys() {
+            let Some(index) = &mut key.index else {
+                continue;
+            };
+            for place in &index.expressions {
+                if let Some(text) = key.columns.get_mut(*place) {
+                    *text = renamed(text, from, to)?;
+                }
+            }
+            if let Some(text) = &mut index.condition {
+                *text = renamed(text, from, to)?;
+            }
+            self.shape.add_key(&key);
+        }
         Ok(())
     }
 }

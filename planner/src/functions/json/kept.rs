@@ -1,11 +1,11 @@
-//! Functions whose result is of the type of their arguments, where that is `json`, `uuid` or an enum, and arrays of these.
+//! Functions whose result is of the type of their arguments, where that is `json`, `uuid`, an address or an enum, and arrays of these.
 //!
 //! In: the planner's own functions; out: the same with the mark kept. Clients decode `coalesce(json_agg(x), '[]')`, `ids[1]`
 //! and `ARRAY[id]` by their types. Arrays that are NULL have no elements here, and no place before the first one is any.
 
 use std::sync::Arc;
 
-use auspex_storage::{BitKind, EnumType, JsonKind, is_uuid, marked_element, marks_of};
+use auspex_storage::{AddressKind, BitKind, EnumType, JsonKind, is_uuid, marked_element, marks_of};
 use datafusion::arrow::array::{ArrayRef, AsArray as _};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 use datafusion::common::{DFSchema, ScalarValue};
@@ -21,7 +21,7 @@ use datafusion::logical_expr::{
 
 use super::{marked, member, read_as};
 use crate::functions::null_arrays::without_hidden;
-use crate::functions::{bits, enums, is_bytes, uuid};
+use crate::functions::{addresses, bits, enums, is_bytes, uuid};
 
 /// The planner's function of an element, for which the place -1 is that of the last one.
 const ELEMENT: &str = "array_element";
@@ -263,7 +263,10 @@ pub(crate) fn remarked(field: &Field, expr: Expr) -> Expr {
             Some(known) => enums::read(expr, &known),
             None => match BitKind::of(element).filter(|_| !is_array) {
                 Some(kind) => bits::read(expr, kind),
-                None => expr,
+                None => match AddressKind::of(element) {
+                    Some(kind) => addresses::read(expr, kind),
+                    None => expr,
+                },
             },
         },
     }

@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::ast::{Array, ArrayElemTypeDef, CastKind, DataTyp
 
 use super::{call, cast_to, casts, literal, text};
 use crate::error::{Error, Result};
+use crate::functions::addresses::{address_of_type, reader_of};
 use crate::functions::enums::enum_of_type;
 use crate::functions::types::element_type;
 use crate::functions::{ArrayItem, READ_ENUM, READ_UUID, split_array};
@@ -56,13 +57,17 @@ pub(super) fn cast(
         (0..n_found).fold(element, |item, _| array(item))
     };
     let told = enum_of_type(element).map(|known| text(known.to_text()));
+    let address = address_of_type(element).map(reader_of);
     let reader = match element {
         DataType::JSON => "json_in",
         DataType::JSONB => "jsonb_in",
         DataType::Uuid => READ_UUID,
         DataType::Custom(..) if told.is_some() => READ_ENUM,
-        _ if n_found == n_dimensions => return Ok(None),
-        _ => return Ok(Some(cast_to(inner.clone(), arrays_of(element.clone())))),
+        _ => match address {
+            Some(reader) => reader,
+            None if n_found == n_dimensions => return Ok(None),
+            None => return Ok(Some(cast_to(inner.clone(), arrays_of(element.clone())))),
+        },
     };
     let texts = cast_to(inner.clone(), arrays_of(DataType::Text));
     let args = std::iter::once(texts).chain(told);

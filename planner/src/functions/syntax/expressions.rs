@@ -15,6 +15,7 @@ use super::{
 };
 use crate::commands::check_collation;
 use crate::error::Result;
+use crate::functions::addresses::{address_of_type, reader_of};
 use crate::functions::enums::enum_of_type;
 use crate::functions::{
     READ_BITS, READ_ENUM, READ_UUID, interval, moment_parts, pattern_lists, precision, regexps,
@@ -410,10 +411,13 @@ fn cast(inner: &Expr, data_type: &DataType) -> Result<Option<Expr>> {
         (DataType::JSON, _) => Some(call("json_in", vec![inner.clone()])),
         (DataType::JSONB, _) => Some(call("jsonb_in", vec![inner.clone()])),
         (DataType::Uuid, _) => Some(call(READ_UUID, vec![inner.clone()])),
-        (DataType::Custom(..), _) => {
-            let known = enum_of_type(data_type);
-            known.map(|known| call(READ_ENUM, vec![inner.clone(), text(known.to_text())]))
-        }
+        (DataType::Custom(..), _) => match address_of_type(data_type) {
+            Some(kind) => Some(call(reader_of(kind), vec![inner.clone()])),
+            None => {
+                let known = enum_of_type(data_type);
+                known.map(|known| call(READ_ENUM, vec![inner.clone(), text(known.to_text())]))
+            }
+        },
         (DataType::Interval { .. }, Some(word)) => Some(interval_literal(word)?),
         (DataType::Interval { .. }, None) => match inner {
             Expr::Interval(_) => None,

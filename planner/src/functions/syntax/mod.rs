@@ -2,7 +2,7 @@
 //!
 //! In and out: a statement's syntax tree. Every step keeps the meaning; what cannot be kept is an error
 //! that names it. `expressions` has operators and literals, `calls` those of functions, `array_literals` texts of arrays, `googlesql` the forms of BigQuery, `relations` what stands
-//! in FROM, `unnest` arrays there, `unnested_order` the order of rows that functions give, `rows_from` functions side by side, `records` json with a list of columns, `series` those of times and fractions, `slices` parts of arrays, `cast_chains` casts of casts, `elements` subqueries over them, `rows` subqueries that make a row, `row_comparisons` what compares rows, `unknown_rows` NULLs in them, `grouping_positions` columns by their numbers and repeated keys in ROLLUP, `subqueries` EXISTS and IN among the columns of a result, `ties` FETCH … WITH TIES, `row_limits` LIMIT and OFFSET by subqueries, `placed_results` their orders by what a result computes,
+//! in FROM, `unnest` arrays there, `unnested_order` the order of rows that functions give, `rows_from` functions side by side, `records` json with a list of columns, `value_relations` calls of one column, `series` those of times and fractions, `slices` parts of arrays, `cast_chains` casts of casts, `elements` subqueries over them, `rows` subqueries that make a row, `row_comparisons` what compares rows, `unknown_rows` NULLs in them, `grouping_positions` columns by their numbers and repeated keys in ROLLUP, `subqueries` EXISTS and IN among the columns of a result, `ties` FETCH … WITH TIES, `row_limits` LIMIT and OFFSET by subqueries, `placed_results` their orders by what a result computes,
 //! `own_expressions` the expressions of a query but for those of queries within, `ordered` the order in which aggregates gather, `hypothetical` the rank that a value would have, `variadic` arrays in the place of arguments, `whole_groups` HAVING without groups, `windows` windows with names. Plans nothing.
 
 mod array_literals;
@@ -34,6 +34,7 @@ mod ties;
 mod unknown_rows;
 mod unnest;
 mod unnested_order;
+mod value_relations;
 mod values;
 mod variadic;
 mod whole_groups;
@@ -44,10 +45,11 @@ pub(super) use elements::FIELD;
 pub use elements::has_aggregate;
 pub(crate) use own_expressions::{change_own, each_own};
 pub(crate) use records::{record_document, record_member};
-pub(crate) use relations::{elements_column, gives_rows};
-pub(crate) use row_comparisons::{all_are, fields as row_fields};
-pub(crate) use subqueries::unsupported_subquery;
+pub(crate) use relations::{gives_rows, too_many_names};
+pub(crate) use row_comparisons::{all_are, fields as row_fields, is_compared_with};
+pub(crate) use subqueries::{of_one_column, unsupported_subquery};
 pub(super) use unnest::{names_columns, unnest_query};
+pub(crate) use value_relations::{as_value, unmark, value_column};
 
 use std::ops::ControlFlow;
 
@@ -162,6 +164,7 @@ impl VisitorMut for Spelling {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         parameters::unbracket(expr);
+        flow(subqueries::refuse_empty(expr))?;
         flow(variadic::spell(expr))?;
         chains::balance(expr);
         cast_chains::fold(expr);

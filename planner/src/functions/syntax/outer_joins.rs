@@ -59,7 +59,7 @@ mod tests {
     fn functions_beside_a_kept_side_are_queries() {
         assert_eq!(
             rewritten("SELECT * FROM t RIGHT JOIN unnest(a) AS g (x) ON t.id = x"),
-            "SELECT * FROM t RIGHT JOIN (SELECT unnest(a) AS x) AS g ON t.id = x"
+            "SELECT * FROM t RIGHT JOIN (SELECT AS VALUE unnest(a) AS x) AS g ON t.id = x"
         );
         assert_eq!(
             rewritten("SELECT * FROM t FULL JOIN LATERAL (SELECT 1 AS x) AS g ON t.id = x"),

@@ -354,6 +354,10 @@ pub(super) fn unnested(
 ) -> Result<TableFactor> {
     let given = alias.into_iter().flat_map(|alias| &alias.columns);
     let given: Vec<&Ident> = given.map(|column| &column.name).collect();
+    if given.len() > exprs.len() {
+        let called = alias.map_or(called, |alias| alias.name.value.as_str());
+        return Err(too_many_names("table", called, exprs.len(), given.len()));
+    }
     let (query, mut select) = template("SELECT 1")?;
     let item = |(idx, expr): (usize, Expr)| {
         let told = names.get(idx).map(|name| Ident::with_quote('"', *name));
@@ -364,6 +368,7 @@ pub(super) fn unnested(
         }
     };
     select.projection = exprs.into_iter().enumerate().map(item).collect();
+    super::value_relations::as_value(&mut select);
     let name = alias.map(|alias| alias.name.clone());
     let alias = TableAlias {
         explicit: true,
@@ -376,6 +381,14 @@ pub(super) fn unnested(
         *lateral = is_lateral;
     }
     Ok(rows)
+}
+
+/// The error of an alias that lists more names than its relation has columns.
+pub(crate) fn too_many_names(kind: &str, called: &str, n_columns: usize, n_listed: usize) -> Error {
+    let message = format!(
+        "{kind} \"{called}\" has {n_columns} columns available but {n_listed} columns specified"
+    );
+    Error::invalid("42P10", message, None)
 }
 
 /// The elements of arrays side by side, or the halves of those of an array of pairs, and their numbers.
@@ -458,40 +471,5 @@ fn column_names<'a>(name: &'a str, alias: Option<&'a TableAlias>) -> Vec<&'a str
         // The one column is called as the relation is.
         Some(alias) => vec![alias.name.value.as_str()],
         None => vec![shown(name)],
-    }
-}
-
-/// The column of a relation that is the elements of an array of json. The relation's name, too, stands for that value, as
-/// of every function that gives one column.
-pub(crate) fn elements_column(factor: &TableFactor) -> Option<&Ident> {
-    let TableFactor::Derived { subquery, .. } = factor else {
-        return None;
-    };
-    let SetExpr::Select(select) = subquery.body.as_ref() else {
-        return None;
-    };
-    match select.projection.as_slice() {
-        [SelectItem::ExprWithAlias { expr, alias }] if gives_elements(expr) => Some(alias),
-        _ => None,
-    }
-}
-
-/// Whether an expression is what [`rows`] makes of such a call.
-fn gives_elements(expr: &Expr) -> bool {
-    let Expr::Function(function) = expr else {
-        return false;
-    };
-    let Some(name) = function_name(function) else {
-        return false;
-    };
-    let FunctionArguments::List(list) = &function.args else {
-        return false;
-    };
-    match (name.as_str(), list.args.as_slice()) {
-        (
-            "as_json" | "as_jsonb" | "unnest",
-            [FunctionArg::Unnamed(FunctionArgExpr::Expr(inner))],
-        ) => gives_elements(inner),
-        _ => name.contains("_array_elements"),
     }
 }

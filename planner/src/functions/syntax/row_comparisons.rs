@@ -19,7 +19,7 @@ const MAX_LISTED: usize = 200;
 pub(super) fn spelt(expr: &Expr) -> Option<Expr> {
     match expr {
         Expr::BinaryOp { left, op, right } => match subquery(right) {
-            Some(query) => beside_one(&row(left)?, op, query),
+            Some(query) => beside_one(&fields(left)?, op, query),
             None => compared(&row(left)?, op, &row(right)?),
         },
         Expr::Between {
@@ -55,14 +55,14 @@ pub(super) fn spelt(expr: &Expr) -> Option<Expr> {
             expr,
             subquery,
             negated,
-        } => among(&row(expr)?, &BinaryOperator::Eq, subquery, *negated),
+        } => among(&fields(expr)?, &BinaryOperator::Eq, subquery, *negated),
         Expr::AnyOp {
             left,
             compare_op,
             right,
             ..
         } => match right.as_ref() {
-            Expr::Subquery(query) => among(&row(left)?, compare_op, query, false),
+            Expr::Subquery(query) => among(&fields(left)?, compare_op, query, false),
             _ => None,
         },
         // It is compared so with all of them if there is none with which it is not.
@@ -71,7 +71,7 @@ pub(super) fn spelt(expr: &Expr) -> Option<Expr> {
             compare_op,
             right,
         } => match right.as_ref() {
-            Expr::Subquery(query) => among(&row(left)?, &opposite(compare_op)?, query, true),
+            Expr::Subquery(query) => among(&fields(left)?, &opposite(compare_op)?, query, true),
             _ => None,
         },
         Expr::IsNull(expr) => all_are(&fields(expr)?, true),
@@ -266,25 +266,12 @@ fn among_gathered(
     Some(negate(call("in_array", vec![truth, holds]), negated))
 }
 
-/// The query of a comparison with the only row of it, if it has several columns.
+/// The query of a comparison with the only row of it.
 fn subquery(expr: &Expr) -> Option<&Query> {
     match expr {
-        Expr::Subquery(query) => (!is_of_one_column(&query.body)).then_some(query),
+        Expr::Subquery(query) => Some(query),
         Expr::Nested(expr) => subquery(expr),
         _ => None,
-    }
-}
-
-fn is_of_one_column(body: &SetExpr) -> bool {
-    match body {
-        SetExpr::Select(select) => matches!(
-            select.projection.as_slice(),
-            [SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }]
-        ),
-        SetExpr::Query(query) => is_of_one_column(&query.body),
-        SetExpr::SetOperation { left, .. } => is_of_one_column(left),
-        SetExpr::Values(values) => values.rows.iter().any(|row| row.len() == 1),
-        _ => false,
     }
 }
 
@@ -309,26 +296,12 @@ impl Rows {
         let SetExpr::Select(select) = rows.body.as_mut() else {
             return None;
         };
-        let relation = || Ident::new(ROWS);
-        let names = (1..=n_columns).map(|number| Ident::new(column_name(number)));
-        let names: Vec<Ident> = names.collect();
-        let column = |name: &Ident| Expr::CompoundIdentifier(vec![relation(), name.clone()]);
-        let columns = names.iter().map(column).collect();
-        let column = |name: Ident| TableAliasColumnDef {
-            name,
-            data_type: None,
+        let column = |number| {
+            let names = [ROWS.to_owned(), column_name(number)];
+            Expr::CompoundIdentifier(names.map(Ident::new).to_vec())
         };
-        select.from.first_mut()?.relation = TableFactor::Derived {
-            lateral: false,
-            subquery: Box::new(query.clone()),
-            alias: Some(TableAlias {
-                explicit: true,
-                name: relation(),
-                columns: names.into_iter().map(column).collect(),
-                at: None,
-            }),
-            sample: None,
-        };
+        let columns = (1..=n_columns).map(column).collect();
+        select.from.first_mut()?.relation = listed(query, ROWS, n_columns);
         Some(Rows {
             query: rows,
             columns,
@@ -346,6 +319,32 @@ impl Rows {
     }
 }
 
+/// The rows of a query as a relation of so many columns. Whether the query has as many is known when it is planned.
+pub(super) fn listed(query: &Query, name: &str, n_columns: usize) -> TableFactor {
+    let column = |number| TableAliasColumnDef {
+        name: Ident::new(column_name(number)),
+        data_type: None,
+    };
+    TableFactor::Derived {
+        lateral: false,
+        subquery: Box::new(query.clone()),
+        alias: Some(TableAlias {
+            explicit: true,
+            name: Ident::new(name),
+            columns: (1..=n_columns).map(column).collect(),
+            at: None,
+        }),
+        sample: None,
+    }
+}
+
+/// Whether a relation is one of [`listed`] rows, with which a value or a row is compared.
+pub(crate) fn is_compared_with(alias: &TableAlias) -> bool {
+    let first = alias.columns.first();
+    first.is_some_and(|column| column.name.value == column_name(1))
+}
+
+/// What the columns of such rows are called.
 fn column_name(number: usize) -> String {
     format!("in_column_{number}")
 }
@@ -393,8 +392,8 @@ mod tests {
             format!("(a = {} AND b = {})", one(1), one(2))
         );
         assert_eq!(
-            rewritten("(a, b) = (SELECT x FROM u)"),
-            "(a, b) = (SELECT x FROM u)"
+            rewritten("ROW(a) = (SELECT x FROM u)"),
+            "(a = (SELECT in_rows_of.in_column_1 FROM (SELECT x FROM u) AS in_rows_of (in_column_1)))"
         );
     }
 

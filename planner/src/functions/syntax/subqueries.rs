@@ -4,15 +4,19 @@
 //! `x IN (q)` looks `x` up in the array of its rows. Conditions stay as they are: there the planner joins.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, TableAlias,
-    TableAliasColumnDef, TableFactor, UnaryOperator,
+    BinaryOperator, Expr, GroupByExpr, Query, Select, SelectItem, SetExpr, TableFactor,
+    UnaryOperator,
 };
 
 use super::call;
 use super::own_expressions::change_own;
-use crate::error::{Report, Result};
+use super::row_comparisons::listed;
+use crate::error::{Error, Report, Result};
 use crate::functions::extremes::{GREATEST_ROW, LEAST_ROW};
 use crate::functions::quantified::marked;
+
+/// The relation of a subquery's rows among which a value is looked for.
+const IN_ROWS: &str = "in_rows";
 
 /// What a client is told of a subquery that the planner could not turn into a join.
 pub(crate) fn unsupported_subquery(message: &str) -> Option<Report> {
@@ -32,6 +36,21 @@ pub(crate) fn unsupported_subquery(message: &str) -> Option<Report> {
                 .to_owned(),
         )
     })
+}
+
+/// Fails where a query without a column stands for a value, or is one that a value is looked for in.
+pub(super) fn refuse_empty(expr: &Expr) -> Result<()> {
+    let is_empty = |query: &Query| matches!(query.body.as_ref(), SetExpr::Select(select) if select.projection.is_empty());
+    let is_empty_query = |expr: &Expr| matches!(expr, Expr::Subquery(query) if is_empty(query));
+    let message = match expr {
+        Expr::InSubquery { subquery, .. } if is_empty(subquery) => "subquery has too few columns",
+        Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } if is_empty_query(right) => {
+            "subquery has too few columns"
+        }
+        expr if is_empty_query(expr) => "subquery must return only one column",
+        _ => return Ok(()),
+    };
+    Err(Error::invalid("42601", message, None))
 }
 
 /// Rewrites the columns of a SELECT.
@@ -104,14 +123,14 @@ fn counted(query: &Query) -> Option<Expr> {
         plain.order_by = None;
         return Some(Expr::Subquery(Box::new(plain)));
     }
-    *from_of(&mut counts)? = derived(query, Vec::new());
+    *from_of(&mut counts)? = listed(query, IN_ROWS, 0);
     Some(Expr::Subquery(counts))
 }
 
-/// `(SELECT array_agg(x) FROM q AS rows(x))`.
+/// `(SELECT array_agg(x) FROM q AS rows (x))`.
 fn gathered(query: &Query) -> Option<Expr> {
-    let mut rows = parsed("SELECT array_agg(in_rows.x) FROM q")?;
-    *from_of(&mut rows)? = derived(query, vec!["x"]);
+    let mut rows = parsed("SELECT array_agg(in_rows.in_column_1) FROM q")?;
+    *from_of(&mut rows)? = listed(query, IN_ROWS, 1);
     Some(Expr::Subquery(rows))
 }
 
@@ -138,37 +157,27 @@ pub(super) fn quantified(
         return Ok(None);
     }
     let digest = format!(
-        "SELECT named_struct('lo', {LEAST_ROW}(in_rows.x), 'hi', {GREATEST_ROW}(in_rows.x), \
-         'n', count(*), 'c', count(in_rows.x)) FROM q"
+        "SELECT named_struct('lo', {LEAST_ROW}({x}), 'hi', {GREATEST_ROW}({x}), \
+         'n', count(*), 'c', count({x})) FROM q",
+        x = "in_rows.in_column_1",
     );
     let mut digest = auspex_sql::parse_query(&digest, auspex_sql::Dialect::Postgres)?;
     if let Some(from) = from_of(&mut digest) {
-        *from = derived(query, vec!["x"]);
+        *from = listed(query, IN_ROWS, 1);
     }
     Ok(Some(marked(left, op, digest, is_all)))
+}
+
+/// A query of one column as one that says so itself, with which a value is compared.
+pub(crate) fn of_one_column(query: &Query) -> Option<Box<Query>> {
+    let mut rows = parsed("SELECT * FROM q")?;
+    *from_of(&mut rows)? = listed(query, IN_ROWS, 1);
+    Some(rows)
 }
 
 fn from_of(query: &mut Query) -> Option<&mut TableFactor> {
     let select = select_of(query)?;
     select.from.first_mut().map(|table| &mut table.relation)
-}
-
-fn derived(query: &Query, columns: Vec<&str>) -> TableFactor {
-    let column = |name: &str| TableAliasColumnDef {
-        name: Ident::new(name),
-        data_type: None,
-    };
-    TableFactor::Derived {
-        lateral: false,
-        subquery: Box::new(query.clone()),
-        alias: Some(TableAlias {
-            explicit: true,
-            name: Ident::new("in_rows"),
-            columns: columns.into_iter().map(column).collect(),
-            at: None,
-        }),
-        sample: None,
-    }
 }
 
 /// Whether a SELECT has a row for each row of its FROM that meets its condition.

@@ -237,7 +237,7 @@ fn spreads(factor: &TableFactor, name: &Ident) -> bool {
     select.projection.iter().any(is_it) || select.from.iter().any(inner)
 }
 
-/// `FROM unnest(a, b) AS t (x, y)` as a query of such calls; `None`: not all its columns have names.
+/// `FROM unnest(a, b) AS t (x, y)` as a query of such calls; `None`: several of its columns have no names.
 pub(in crate::functions) fn unnest_query(factor: &TableFactor) -> Option<TableFactor> {
     const NAME: &str = "unnest";
     let TableFactor::UNNEST {
@@ -251,7 +251,7 @@ pub(in crate::functions) fn unnest_query(factor: &TableFactor) -> Option<TableFa
         return None;
     };
     let n_names = alias.as_ref().map_or(0, |alias| alias.columns.len());
-    if n_names != array_exprs.len() && (n_names, array_exprs.len()) != (0, 1) {
+    if n_names + 1 < array_exprs.len() {
         return None;
     }
     let elements = array_exprs
@@ -260,7 +260,7 @@ pub(in crate::functions) fn unnest_query(factor: &TableFactor) -> Option<TableFa
     let is_lateral = array_exprs.iter().any(names_columns);
     unnested(
         elements.collect(),
-        &[NAME],
+        &vec![NAME; array_exprs.len()],
         (NAME, alias.as_ref()),
         is_lateral,
     )

@@ -8,10 +8,23 @@ use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, DataType, Expr, Query, SetExpr, TimezoneInfo, Value,
 };
 
-use super::{cast_to, literal};
+use super::unnest::names_columns;
+use super::{cast_to, function_name, literal};
+use crate::functions::addresses::address_of_type;
 use crate::functions::enums::enum_of_type;
 use crate::functions::types::element_type;
 use crate::functions::value_marks;
+
+/// Functions without arguments that give a moment.
+const NOW: [&str; 7] = [
+    "now",
+    "current_timestamp",
+    "current_date",
+    "localtimestamp",
+    "transaction_timestamp",
+    "statement_timestamp",
+    "clock_timestamp",
+];
 
 /// Casts such values of a query. `is_source`: it gives the rows of an INSERT.
 pub(super) fn rewrite(query: &mut Query, is_source: bool) {
@@ -29,6 +42,7 @@ pub(super) fn rewrite(query: &mut Query, is_source: bool) {
             }
         } else if !is_source {
             alike(&mut cells);
+            beside_columns(&mut cells);
         }
     }
     if !is_source && values.rows.len() > 1 {
@@ -56,6 +70,24 @@ fn alike(values: &mut [&mut Expr]) {
     };
     for value in values.iter_mut().filter(|value| literal(value).is_some()) {
         **value = cast_to(value.clone(), data_type.clone());
+    }
+}
+
+/// Has texts read as what a column of an outer row is that stands among them, or a moment of the statement.
+fn beside_columns(cells: &mut [&mut Expr]) {
+    let is_now = |cell: &Expr| {
+        let Expr::Function(function) = cell else {
+            return false;
+        };
+        function_name(function).is_some_and(|name| NOW.contains(&name.as_str()))
+    };
+    let mut others = cells.iter();
+    let Some(other) = others.find(|cell| names_columns(cell) || is_now(cell)) else {
+        return;
+    };
+    let other: Expr = (**other).clone();
+    for cell in cells.iter_mut().filter(|cell| literal(cell).is_some()) {
+        value_marks::mark_beside(cell, &other);
     }
 }
 
@@ -137,7 +169,8 @@ fn marked_cast(expr: &Expr) -> Option<&DataType> {
         Expr::Cast { data_type, .. } => {
             let (element, _) = element_type(data_type);
             let is_marked = matches!(element, DataType::JSON | DataType::JSONB | DataType::Uuid);
-            (is_marked || enum_of_type(element).is_some()).then_some(data_type)
+            let is_own = address_of_type(element).is_some() || enum_of_type(element).is_some();
+            (is_marked || is_own).then_some(data_type)
         }
         _ => None,
     }

@@ -6,7 +6,7 @@
 use std::result::Result as StdResult;
 use std::sync::Arc;
 
-use auspex_storage::{JsonKind, TextFault, TextLimit, TextReader, is_uuid};
+use auspex_storage::{AddressKind, JsonKind, TextFault, TextLimit, TextReader, is_uuid};
 use datafusion::arrow::array::{ArrayRef, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::Field;
@@ -14,6 +14,7 @@ use datafusion::error::Result;
 
 use super::{each, read_texts};
 use crate::error::report_of;
+use crate::functions::addresses::address_text;
 use crate::functions::call::failure;
 use crate::functions::json::jsonb_text;
 use crate::functions::uuid::read_uuid;
@@ -37,6 +38,10 @@ fn values(texts: &StringArray, column: &Field, zone: &str) -> Result<ArrayRef> {
     }
     let json = JsonKind::of(column);
     let limit = TextLimit::of_field(column);
+    if let Some(kind) = AddressKind::of(column) {
+        let read: StringArray = each(texts, |text| address_text(kind, text))?;
+        return Ok(cast(&read, column.data_type())?);
+    }
     let read: StringArray = each(texts, |text| match (json, limit) {
         _ if is_uuid(column) => read_uuid(text),
         (Some(JsonKind::Jsonb), _) => jsonb_text(text),

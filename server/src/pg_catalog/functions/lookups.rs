@@ -23,7 +23,7 @@ use super::super::objects::Objects;
 use super::super::relation::Relation;
 use super::super::relation_rows::check_oid;
 use super::super::{domain_rows, key_rows, normal_form, reference_rows};
-use super::names::{identifier_parts, quoted};
+use super::names::identifier_parts;
 
 /// Texts by number: the whole, then its parts or other forms.
 type Texts = BTreeMap<i32, Vec<String>>;
@@ -61,6 +61,8 @@ const NAMES: [(&str, Wanted); 9] = [
 /// PostgreSQL's bits for what a statement does: 4 for UPDATE, 8 for INSERT, 16 for DELETE.
 const ALL_EVENTS: i32 = 4 | 8 | 16;
 const DELETE_EVENT: i32 = 16;
+/// The text of a whole index where its parts may be asked for, too: the last of its texts.
+const FOR_PEOPLE: usize = usize::MAX;
 
 /// Whether a function of this name looks something up.
 pub(in super::super) fn looks_up(name: &str) -> bool {
@@ -156,7 +158,10 @@ impl Lookup {
                 ScalarValue::Utf8(text.cloned())
             }
             Wanted::IndexText => {
-                let text = texts.get(&oid).and_then(|parts| parts.get(part));
+                let text = texts.get(&oid).and_then(|parts| match part {
+                    FOR_PEOPLE => parts.last(),
+                    part => parts[..parts.len() - 1].get(part),
+                });
                 ScalarValue::Utf8(text.cloned())
             }
             Wanted::Bytes => {
@@ -218,17 +223,18 @@ impl Lookup {
                 let text = reference_rows::constraint_text(&self.objects, reference)?;
                 texts.insert(oid, vec![text]);
             }
-            for key in &relation.rules.keys {
-                if constraints {
-                    let oid = key_rows::key_oid(&self.objects, &relation, key);
-                    texts.insert(oid, vec![key_rows::constraint_text(key)]);
-                }
-                if indexes {
-                    let mut parts = vec![key_rows::index_text(&relation, key)];
-                    parts.extend(key.columns.iter().map(|name| quoted(name)));
-                    let oid = key_rows::index_oid(&self.objects, &relation, key);
-                    texts.insert(oid, parts);
-                }
+            for key in relation.key_constraints().filter(|_| constraints) {
+                let oid = key_rows::key_oid(&self.objects, &relation, key);
+                texts.insert(oid, vec![key_rows::constraint_text(key)]);
+            }
+            for key in relation.rules.keys.iter().filter(|_| indexes) {
+                let shown = key_rows::Shown::of(&self.objects, &relation, key);
+                let mut parts = vec![shown.text(&relation, key)];
+                let for_people = shown.text_for_people(&relation, key);
+                parts.extend(shown.elements);
+                parts.push(for_people);
+                let oid = key_rows::index_oid(&self.objects, &relation, key);
+                texts.insert(oid, parts);
             }
         }
         Ok(texts)
@@ -245,7 +251,10 @@ impl Lookup {
         };
         let column = cast(&column.to_array(args.number_rows)?, &DataType::Int32)?;
         let column = column.as_primitive::<Int32Type>().iter();
-        let part = |number: Option<i32>| number.and_then(|number| usize::try_from(number).ok());
+        let part = |number: Option<i32>| match (self.wanted, number) {
+            (Wanted::IndexText, Some(0)) => Some(FOR_PEOPLE),
+            (_, number) => number.and_then(|number| usize::try_from(number).ok()),
+        };
         Ok(column
             .map(|number| part(number).unwrap_or_default())
             .collect())

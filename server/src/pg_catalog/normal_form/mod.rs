@@ -100,6 +100,11 @@ pub(super) fn condition(text: &str, columns: &Columns) -> String {
     )
 }
 
+/// What stands in an index; `None`: it is not known here.
+pub(super) fn expression(text: &str, columns: &Columns) -> Option<String> {
+    walked(text, columns).map(|shown| without_spaces(shown.plain()))
+}
+
 /// A condition with fewer brackets: without those around it, and around names, numbers
 /// and arrays that are cast.
 pub(super) fn for_people(condition: &str) -> String {

@@ -2,7 +2,7 @@
 //!
 //! In: the type of a cast or of a column; out: its name without lengths and digits.
 
-use auspex_planner::TextLimit;
+use auspex_planner::{AddressKind, TextLimit};
 use datafusion::sql::sqlparser::ast::{ArrayElemTypeDef, DataType, ExactNumberInfo, TimezoneInfo};
 
 use super::super::PG_CATALOG;
@@ -70,6 +70,9 @@ pub(super) fn named(data_type: &DataType) -> Option<String> {
             if modifiers.is_empty() && name.to_string().eq_ignore_ascii_case(BPCHAR) =>
         {
             BPCHAR
+        }
+        T::Custom(name, modifiers) if modifiers.is_empty() => {
+            AddressKind::named(&name.to_string().to_lowercase())?.name()
         }
         T::Array(ArrayElemTypeDef::SquareBracket(element, None)) => {
             return Some(format!("{}[]", named(element)?));

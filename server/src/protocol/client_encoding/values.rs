@@ -16,7 +16,7 @@ use crate::protocol::types::element_type;
 type Convert<'a> = &'a dyn Fn(&[u8], &mut Vec<u8>) -> Result<(), Untranslatable>;
 
 /// Types whose binary form is none of their text; what is not known here is sent as text.
-const WITHOUT_TEXT: [Type; 25] = [
+const WITHOUT_TEXT: [Type; 27] = [
     Type::BOOL,
     Type::BYTEA,
     Type::CHAR,
@@ -40,6 +40,8 @@ const WITHOUT_TEXT: [Type; 25] = [
     Type::TIMESTAMPTZ,
     Type::INTERVAL,
     Type::UUID,
+    Type::INET,
+    Type::CIDR,
     Type::BIT,
     Type::VARBIT,
 ];

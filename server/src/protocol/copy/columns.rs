@@ -3,6 +3,7 @@
 //! In: rows of text or bytes; out: a batch of the columns' types. A column is converted as a whole; only where that
 //! fails, or has other rules than PostgreSQL's, value by value, so that an error names its line.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use auspex_planner::{holds_numerics, read_texts, rounded_numeric};
@@ -18,6 +19,7 @@ use pgwire::api::results::FieldFormat;
 use super::CopyRequest;
 use super::decoder::RowValues;
 use super::sent::{LineTexts, SentBatch, line_context, shown};
+use crate::protocol::client_encoding::{ClientEncoding, Untranslatable};
 use crate::protocol::types::{ParameterError, WireColumn, ZERO_IN_TEXT, decode_parameter};
 use crate::sqlstate::Failure;
 
@@ -39,6 +41,8 @@ pub(super) struct Columns {
     schema: SchemaRef,
     wire: Vec<WireColumn>,
     zone: String,
+    /// What texts in binary values are converted from.
+    encoding: Option<ClientEncoding>,
     values: Vec<Values>,
     lines: Vec<u64>,
     /// The texts of the rows; none has one in the binary form.
@@ -63,10 +67,16 @@ impl Columns {
             values: values.collect(),
             wire,
             zone,
+            encoding: None,
             lines: Vec::new(),
             texts: LineTexts::default(),
             n_bytes: 0,
         }
+    }
+
+    /// From now on, the texts in binary values are in this encoding.
+    pub(super) fn converts_from(&mut self, encoding: Option<ClientEncoding>) {
+        self.encoding = encoding;
     }
 
     pub(super) fn n_rows(&self) -> usize {
@@ -102,7 +112,11 @@ impl Columns {
                     }
                 }
                 Values::Binary(_) => {
-                    let decoded = self.decoded(value, idx, FieldFormat::Binary);
+                    let value = self.in_utf8(value, idx).map_err(|wrong| {
+                        let message = wrong.to_string();
+                        self.value_failure(wrong.sqlstate(), message, place, idx, None)
+                    })?;
+                    let decoded = self.decoded(value.as_deref(), idx, FieldFormat::Binary);
                     let decoded = decoded.map_err(|error| self.wrong(&error, place, idx, None))?;
                     if let Values::Binary(values) = &mut self.values[idx] {
                         values.push(decoded);
@@ -156,8 +170,9 @@ impl Columns {
         idx: usize,
         data_type: &DataType,
     ) -> Result<ArrayRef, Failure> {
-        let is_uuid = self.wire[idx].pg_type == Type::UUID;
-        if *data_type == DataType::Utf8 && !is_uuid {
+        // Texts of these have more than one form.
+        let is_read = [Type::UUID, Type::INET, Type::CIDR].contains(&self.wire[idx].pg_type);
+        if *data_type == DataType::Utf8 && !is_read {
             return Ok(Arc::new(text));
         }
         if is_plain(data_type) {
@@ -187,6 +202,20 @@ impl Columns {
             values.push(decoded.map_err(|error| self.wrong(&error, place, idx, value))?);
         }
         collected(values, data_type)
+    }
+
+    /// A binary value with its texts in UTF-8.
+    fn in_utf8<'a>(
+        &self,
+        value: Option<&'a [u8]>,
+        idx: usize,
+    ) -> Result<Option<Cow<'a, [u8]>>, Untranslatable> {
+        let Some(encoding) = self.encoding else {
+            return Ok(value.map(Cow::Borrowed));
+        };
+        let pg_type = &self.wire[idx].pg_type;
+        let converted = value.map(|value| encoding.parameter(value, pg_type, FieldFormat::Binary));
+        converted.transpose()
     }
 
     fn decoded(

@@ -106,9 +106,12 @@ impl RowDecoder {
         }
     }
 
-    /// From now on, pieces are in this encoding.
+    /// From now on, pieces are in this encoding, or the texts in binary rows.
     pub(super) fn converts_from(&mut self, encoding: Option<ClientEncoding>) {
-        self.encoding = encoding;
+        match self.reader {
+            Reader::Binary(_) => self.columns.converts_from(encoding),
+            Reader::Text(_) | Reader::Csv(_) => self.encoding = encoding,
+        }
     }
 
     /// Adds a piece. Error: it is no text in its encoding.

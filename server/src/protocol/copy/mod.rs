@@ -86,7 +86,6 @@ impl<S: Stream> Connection<S> {
     ) -> Result<String, Interruption> {
         let columns = wire_columns(&request.columns)?;
         let encoding = self.copied_encoding(&request.options);
-        refuse_binary(encoding, &request.options)?;
         let (format, count) = form(&request.options, columns.len());
         let formats = vec![i16::from(format); columns.len()];
         let response = CopyInResponse::new(format, count, formats);
@@ -133,11 +132,12 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// What the lines are converted from and to: the encoding that the statement names, else the client's.
+    /// What the lines are converted from and to: the encoding that the statement names, else the client's. Texts within
+    /// binary rows have the client's, whatever the statement names.
     fn copied_encoding(&self, options: &CopyOptions) -> Option<ClientEncoding> {
-        match options.encoding {
-            Some(name) => ClientEncoding::of(name),
-            None => self.socket.encoding(),
+        match (options.encoding, options.format) {
+            (Some(name), CopyFormat::Text | CopyFormat::Csv) => ClientEncoding::of(name),
+            _ => self.socket.encoding(),
         }
     }
 
@@ -251,7 +251,7 @@ impl<S: Stream> Connection<S> {
     ) -> Result<String, Interruption> {
         let columns = wire_columns_as(schema, self.nested())?;
         let encoding = self.copied_encoding(&options);
-        refuse_binary(encoding, &options)?;
+        let is_binary = options.format == CopyFormat::Binary;
         let (format, count) = form(&options, columns.len());
         let formats = vec![i16::from(format); columns.len()];
         let response = CopyOutResponse::new(format, count, formats);
@@ -271,9 +271,15 @@ impl<S: Stream> Connection<S> {
                     let encoder = encoder
                         .map_err(|error| Failure::error("0A000", error.strip_backtrace()))?;
                     for row in 0..encoder.n_rows() {
-                        let put = self
-                            .socket
-                            .put_copied(encoding, |out| writer.put_row(&encoder, row, out));
+                        let put = match encoding.filter(|_| is_binary) {
+                            Some(encoding) => {
+                                let out = self.socket.outgoing();
+                                writer.put_row_in(encoding, &encoder, row, out)
+                            }
+                            None => self
+                                .socket
+                                .put_copied(encoding, |out| writer.put_row(&encoder, row, out)),
+                        };
                         put.map_err(Failure::from)?;
                         self.socket.relieve().await?;
                     }
@@ -289,19 +295,6 @@ impl<S: Stream> Connection<S> {
             .feed(PgWireBackendMessage::CopyDone(CopyDone::new()))
             .await?;
         Ok(format!("COPY {n_rows}"))
-    }
-}
-
-/// Fails where the texts within binary rows would have to be converted.
-fn refuse_binary(encoding: Option<ClientEncoding>, options: &CopyOptions) -> Result<(), Failure> {
-    match (encoding, options.format) {
-        (Some(encoding), CopyFormat::Binary) => {
-            let name = encoding.name();
-            let message = format!("COPY of binary rows in encoding {name} is not supported");
-            let hint = "Write ENCODING 'UTF8' among its options.";
-            Err(Failure::error("0A000", message).with_hint(hint))
-        }
-        _ => Ok(()),
     }
 }
 

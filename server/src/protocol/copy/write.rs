@@ -5,11 +5,12 @@
 use auspex_planner::{CopyFormat, CopyOptions};
 use bytes::{BufMut as _, BytesMut};
 use datafusion::arrow::array::RecordBatch;
-use datafusion::error::Result;
+use datafusion::error::DataFusionError;
 use pgwire::api::Type;
 use pgwire::api::results::FieldFormat;
 
 use super::binary::SIGNATURE;
+use crate::protocol::client_encoding::{ClientEncoding, Untranslatable};
 use crate::protocol::types::{RowEncoder, TextForms, WireColumn, put_message};
 
 /// The kind of the message that holds data.
@@ -89,7 +90,7 @@ impl CopyWriter {
     }
 
     /// What writes the values of a batch.
-    pub(super) fn encoder(&self, batch: &RecordBatch) -> Result<RowEncoder> {
+    pub(super) fn encoder(&self, batch: &RecordBatch) -> Result<RowEncoder, DataFusionError> {
         RowEncoder::try_new(batch, &self.columns, &self.formats, self.forms)
     }
 
@@ -102,6 +103,24 @@ impl CopyWriter {
             }
             CopyFormat::Text | CopyFormat::Csv => self.put_line(rows, row, out),
         });
+    }
+
+    /// The data of one binary row, with the texts of its values in an encoding.
+    pub(super) fn put_row_in(
+        &mut self,
+        encoding: ClientEncoding,
+        rows: &RowEncoder,
+        row: usize,
+        out: &mut BytesMut,
+    ) -> Result<(), Untranslatable> {
+        let mut values = BytesMut::new();
+        rows.put_row(row, &mut values);
+        let values = encoding.row(&values, rows.columns())?;
+        put_message(COPY_DATA, out, |out| {
+            self.put_signature(out);
+            out.put_slice(&values);
+        });
+        Ok(())
     }
 
     /// What stands behind the last row; also the header, if there was no row.

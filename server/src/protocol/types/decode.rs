@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use auspex_planner::{
-    ArrayItem, holds_numerics, jsonb_text, numeric_in_full, numerics_in_full, read_text, report_of,
-    rounded_numeric, split_array, uuid_text,
+    ArrayItem, address_of_bytes, address_text, holds_numerics, jsonb_text, numeric_in_full,
+    numerics_in_full, read_text, report_of, rounded_numeric, split_array, uuid_text,
 };
 use datafusion::arrow::array::{Array as _, AsArray as _};
 use datafusion::arrow::datatypes::DataType;
@@ -19,7 +19,9 @@ use pgwire::api::results::FieldFormat;
 use super::moment_bytes::read_moment;
 use super::moments::parse_interval;
 use super::numeric::numeric_text;
-use super::wire_type::{arrow_type, element_type, is_enum, is_registered, n_dimensions};
+use super::wire_type::{
+    address_kind, arrow_type, element_type, is_enum, is_registered, n_dimensions,
+};
 
 /// PostgreSQL's words about a zero in a text.
 pub(crate) const ZERO_IN_TEXT: &str = "invalid byte sequence for encoding \"UTF8\": 0x00";
@@ -181,7 +183,7 @@ fn jsonb(text: &str) -> ScalarValue {
     ScalarValue::from(jsonb_text(text).unwrap_or_else(|_| text.to_owned()))
 }
 
-/// Types that have no Arrow type of their own stay text: the planner's type decides. A uuid and a jsonb get their one form.
+/// Types that have no Arrow type of their own stay text: the planner's type decides. A uuid, an address and a jsonb get their one form.
 fn from_text(text: &str, pg_type: &Type, zone: &str) -> Result<ScalarValue, ParameterError> {
     let wrong = || ParameterError::Text {
         pg_type: shown_name(pg_type),
@@ -195,6 +197,9 @@ fn from_text(text: &str, pg_type: &Type, zone: &str) -> Result<ScalarValue, Para
         && let Some((months, days, nanos)) = parse_interval(text)
     {
         return Ok(ScalarValue::new_interval_mdn(months, days, nanos));
+    }
+    if let Some(kind) = address_kind(pg_type) {
+        return Ok(address_text(kind, text).map(ScalarValue::from)?);
     }
     match (pg_type, arrow_type(pg_type)) {
         (&Type::UUID, _) => uuid_text(text).map(ScalarValue::from).ok_or_else(wrong),
@@ -319,6 +324,11 @@ fn from_binary(bytes: &[u8], pg_type: &Type) -> Result<ScalarValue, ParameterErr
             let digits = format!("{:032x}", u128::from_be_bytes(b));
             uuid_text(&digits).map(ScalarValue::from)
         }),
+        Type::INET | Type::CIDR => {
+            let kind = address_kind(pg_type);
+            kind.and_then(|kind| address_of_bytes(kind, bytes))
+                .map(ScalarValue::from)
+        }
         Type::DATE | Type::TIME | Type::TIMESTAMP | Type::TIMESTAMPTZ | Type::INTERVAL => {
             read_moment(bytes, pg_type)?
         }
@@ -639,6 +649,7 @@ mod tests {
             Type::NUMERIC,
             Type::INT4_ARRAY,
             Type::UUID,
+            Type::INET,
         ] {
             let needed = arrow_type(&pg_type).unwrap_or(DataType::Utf8);
             let result = decode_parameter(

@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 
+use auspex_planner::address_bytes;
 use bytes::{BufMut, BytesMut};
 use datafusion::arrow::array::types::{
     Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
@@ -28,7 +29,7 @@ use super::numeric::put_numeric;
 use super::record::record_writer;
 use super::text::{TimeZone, write_f32, write_f64};
 use super::text_forms::{IntervalForm, TextForms};
-use super::wire_type::{WireColumn, element_type, field_type, has_own_digits};
+use super::wire_type::{WireColumn, address_kind, element_type, field_type, has_own_digits};
 
 /// Writes one value of a column; never called for NULL.
 pub(super) type CellWriter = Box<dyn Fn(usize, &mut BytesMut) + Send>;
@@ -235,6 +236,9 @@ fn cell_writer(array: &ArrayRef, pg_type: &Type, style: Style) -> Result<CellWri
             moment_writer(array, pg_type, style)
         }
         Type::UUID if array.data_type().is_string() && !text => uuid_writer(array),
+        Type::INET | Type::CIDR if array.data_type().is_string() => {
+            address_writer(array, pg_type, text)
+        }
         Type::BIT | Type::VARBIT if array.data_type().is_string() && !text => bits_writer(array),
         Type::BYTEA | Type::UUID if !array.data_type().is_string() => {
             bytes_writer(array, pg_type, text)
@@ -421,6 +425,22 @@ fn uuid_writer(array: &ArrayRef) -> Option<CellWriter> {
         let digits = text.iter().filter_map(digit);
         let value = digits.fold(0_u128, |value, digit| (value << 4) | u128::from(digit));
         out.put_u128(value);
+    }))
+}
+
+/// An address as PostgreSQL shows it, or its bytes. One of the catalogs may have no mask.
+fn address_writer(array: &ArrayRef, pg_type: &Type, text: bool) -> Option<CellWriter> {
+    let kind = address_kind(pg_type)?;
+    let write = string_writer(array)?;
+    Some(Box::new(move |row, out| {
+        let mut stored = BytesMut::new();
+        write(row, &mut stored);
+        // The bytes of a text.
+        let stored = std::str::from_utf8(&stored).unwrap_or_default();
+        match text {
+            true => out.put_slice(kind.shown(stored).as_bytes()),
+            false => out.put_slice(&address_bytes(kind, stored).unwrap_or_default()),
+        }
     }))
 }
 

@@ -3,7 +3,7 @@
 //! In: a nested array; out: one json value a row, in the forms of PostgreSQL's `to_json`: numbers and
 //! booleans plain, everything else a string in its text form. Never pretty-prints.
 
-use auspex_planner::{JsonKind, marked_element};
+use auspex_planner::{AddressKind, JsonKind, marked_element, shown_addresses};
 use bytes::{BufMut, BytesMut};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
@@ -49,6 +49,9 @@ fn field_writer(array: &ArrayRef, field: &Field, style: Style) -> Result<CellWri
     let holds_json = marked_element(field).is_some_and(|item| JsonKind::of(&item).is_some());
     if holds_json {
         return json_array_writer(array, field, style);
+    }
+    if AddressKind::of_elements(field) == Some(AddressKind::Inet) {
+        return nullable_writer(&shown_addresses(array)?, style);
     }
     if JsonKind::of(field).is_none() {
         return nullable_writer(array, style);

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use auspex_planner::{
-    BitKind, DeclaredType, EnumType, JsonKind, ORIGIN_KEY, declared_of_result, is_uuid,
-    marked_element, uuid_marks,
+    AddressKind, BitKind, DeclaredType, EnumType, JsonKind, ORIGIN_KEY, declared_of_result,
+    is_uuid, marked_element, uuid_marks,
 };
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, Schema, TimeUnit};
 use pgwire::api::Type;
@@ -199,9 +199,26 @@ fn own_type(field: &Field) -> Option<Type> {
         None => match BitKind::of(field) {
             Some(BitKind::Fixed) => Some(Type::BIT),
             Some(BitKind::Varying) => Some(Type::VARBIT),
-            None => EnumType::of(field).map(|known| enum_type(&known)),
+            None => match AddressKind::of(field) {
+                Some(kind) => Some(address_type(kind)),
+                None => EnumType::of(field).map(|known| enum_type(&known)),
+            },
         },
     }
+}
+
+/// PostgreSQL's type of addresses of a kind.
+fn address_type(kind: AddressKind) -> Type {
+    match kind {
+        AddressKind::Inet => Type::INET,
+        AddressKind::Cidr => Type::CIDR,
+    }
+}
+
+/// The kind of addresses that a type has.
+pub(super) fn address_kind(pg_type: &Type) -> Option<AddressKind> {
+    let mut kinds = AddressKind::ALL.into_iter();
+    kinds.find(|kind| address_type(*kind) == *pg_type)
 }
 
 /// The type of arrays of such texts.
@@ -326,7 +343,7 @@ fn list_type(item: &Field, list: &DataType) -> Type {
 }
 
 /// The element types that have an array type of their own, with it.
-const ARRAYS: [(Type, Type); 24] = [
+const ARRAYS: [(Type, Type); 26] = [
     (Type::BOOL, Type::BOOL_ARRAY),
     (Type::INT2, Type::INT2_ARRAY),
     (Type::INT4, Type::INT4_ARRAY),
@@ -343,6 +360,8 @@ const ARRAYS: [(Type, Type); 24] = [
     (Type::TIMESTAMPTZ, Type::TIMESTAMPTZ_ARRAY),
     (Type::INTERVAL, Type::INTERVAL_ARRAY),
     (Type::UUID, Type::UUID_ARRAY),
+    (Type::INET, Type::INET_ARRAY),
+    (Type::CIDR, Type::CIDR_ARRAY),
     (Type::NAME, Type::NAME_ARRAY),
     (Type::CHAR, Type::CHAR_ARRAY),
     (Type::VARCHAR, Type::VARCHAR_ARRAY),
@@ -388,6 +407,8 @@ pub(crate) fn declared_field(pg_type: &Type) -> Option<FieldRef> {
         Type::UUID => Some(uuid_marks()),
         Type::JSON => Some(JsonKind::Json.marks()),
         Type::JSONB => Some(JsonKind::Jsonb.marks()),
+        Type::INET => Some(AddressKind::Inet.marks()),
+        Type::CIDR => Some(AddressKind::Cidr.marks()),
         // Looked up by a cast, as names and numbers alike.
         _ if is_registered(pg_type) => {
             let name = pg_type.name().to_owned();

@@ -13,6 +13,7 @@ pub(super) async fn keyed(f: &Fixture) -> (TableShape, Arc<RowChecks>) {
         name: "a_pkey".to_owned(),
         is_primary: true,
         columns: vec!["i".to_owned()],
+        ..Key::default()
     });
     f.tables.create_managed("a", &shape).await.unwrap();
     let checks = RowChecks {
