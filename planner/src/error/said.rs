@@ -434,7 +434,7 @@ mod tests {
             said("Unsupported SQL type Nope"),
             told("42704", "type \"nope\" does not exist")
         );
-        assert_eq!(said("Unsupported SQL type inet"), None);
+        assert_eq!(said("Unsupported SQL type macaddr"), None);
         assert_eq!(said("Unsupported SQL type INTERVAL SECOND"), None);
         assert_eq!(said("something else"), None);
     }
