@@ -29,14 +29,17 @@ pub(super) fn evaluated_now(
     evaluated(state, expr, columns, Some(session.now()))
 }
 
-/// A condition on rows, and the start of the statement that it was bound in, if it asks for the time: another statement
-/// must bind it anew.
+/// A condition, and the start of the statement that it was bound in, if it asks for the time: another statement must bind it
+/// anew.
+type ConditionNow = (Arc<dyn PhysicalExpr>, Option<DateTime<Utc>>);
+
+/// A condition on rows at the time of the statement.
 pub(super) fn condition_now(
     session: &Session,
     state: &SessionState,
     condition: Expr,
     columns: &DFSchemaRef,
-) -> Result<(Arc<dyn PhysicalExpr>, Option<DateTime<Utc>>)> {
+) -> Result<ConditionNow> {
     let began = asks_for_time(&condition)?.then(|| session.clock.started());
     Ok((evaluated_now(session, state, condition, columns)?, began))
 }

@@ -56,8 +56,7 @@ async fn undeclared_types_follow_from_the_statement() {
     client
         .batch_execute(
             "CREATE TABLE t (id int, name text, ts timestamp, tags text[]); \
-             CREATE TABLE u (id uuid); CREATE TABLE several (ids uuid[], grid int[][]); \
-             CREATE TABLE hosts (ip inet, net cidr)",
+             CREATE TABLE u (id uuid); CREATE TABLE several (ids uuid[], grid int[][])",
         )
         .await
         .unwrap();
@@ -91,6 +90,38 @@ async fn undeclared_types_follow_from_the_statement() {
         ),
         ("INSERT INTO u VALUES ($1)", vec![Type::UUID]),
         ("SELECT $1::uuid[]", vec![Type::UUID_ARRAY]),
+        (
+            "SELECT typname FROM pg_type WHERE oid = $1",
+            vec![Type::OID],
+        ),
+        ("SELECT $1::jsonb[]", vec![Type::JSONB_ARRAY]),
+        ("SELECT $1::int[][]", vec![Type::INT4_ARRAY]),
+        (
+            "INSERT INTO several VALUES ($1, $2)",
+            vec![Type::UUID_ARRAY, Type::INT4_ARRAY],
+        ),
+        (
+            "SELECT * FROM generate_series(1, $1) AS g",
+            vec![Type::INT4],
+        ),
+    ] {
+        let prepared = client
+            .prepare(text)
+            .await
+            .unwrap_or_else(|e| panic!("{text}: {e:?}"));
+        assert_eq!(prepared.params(), types, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn undeclared_addresses_follow_from_the_statement() {
+    let fixture = Fixture::start().await;
+    let client = fixture.connect().await;
+    client
+        .batch_execute("CREATE TABLE hosts (ip inet, net cidr)")
+        .await
+        .unwrap();
+    for (text, types) in [
         ("SELECT ip FROM hosts WHERE ip = $1", vec![Type::INET]),
         ("SELECT ip FROM hosts WHERE ip < $1", vec![Type::INET]),
         ("SELECT ip FROM hosts WHERE net = $1", vec![Type::INET]),
@@ -107,20 +138,6 @@ async fn undeclared_types_follow_from_the_statement() {
         (
             "SELECT $1::cidr, $2::inet[]",
             vec![Type::CIDR, Type::INET_ARRAY],
-        ),
-        (
-            "SELECT typname FROM pg_type WHERE oid = $1",
-            vec![Type::OID],
-        ),
-        ("SELECT $1::jsonb[]", vec![Type::JSONB_ARRAY]),
-        ("SELECT $1::int[][]", vec![Type::INT4_ARRAY]),
-        (
-            "INSERT INTO several VALUES ($1, $2)",
-            vec![Type::UUID_ARRAY, Type::INT4_ARRAY],
-        ),
-        (
-            "SELECT * FROM generate_series(1, $1) AS g",
-            vec![Type::INT4],
         ),
     ] {
         let prepared = client

@@ -85,8 +85,11 @@ pub(super) fn functions() -> Vec<Function> {
     functions
 }
 
+/// What is computed of an address.
+type OfAddress<T> = fn(Address) -> T;
+
 /// PostgreSQL's functions that give numbers.
-const NUMBERS: [(&str, fn(Address) -> i32); 2] = [
+const NUMBERS: [(&str, OfAddress<i32>); 2] = [
     ("family", |address| match address.family {
         Family::V4 => 4,
         Family::V6 => 6,
@@ -95,7 +98,7 @@ const NUMBERS: [(&str, fn(Address) -> i32); 2] = [
 ];
 
 /// Those that give texts.
-const TEXTS: [(&str, fn(Address) -> Result<String>); 3] = [
+const TEXTS: [(&str, OfAddress<Result<String>>); 3] = [
     ("host", |address| Ok(address.host())),
     (ABBREV, |address| {
         Ok(AddressKind::Inet.shown(&address.text()).to_owned())
@@ -108,7 +111,7 @@ const TEXTS: [(&str, fn(Address) -> Result<String>); 3] = [
 ];
 
 /// Those that give addresses.
-const ADDRESSES: [(&str, AddressKind, fn(Address) -> Address); 5] = [
+const ADDRESSES: [(&str, AddressKind, OfAddress<Address>); 5] = [
     ("broadcast", AddressKind::Inet, |address| {
         address.with_bits(address.bits | address.host_mask())
     }),
