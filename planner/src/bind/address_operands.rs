@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::error::Error;
-use crate::functions::{is_written_text, no_operator, read_address, type_of};
+use crate::functions::{is_written_text, no_operator, of_one_kind, read_address, type_of};
 
 /// Functions whose arguments are of one type, also as elements of an array.
 const OF_ONE_TYPE: [&str; 19] = [
@@ -82,6 +82,7 @@ fn settled(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             check(&value, row)?;
         }
     }
+    let mut is_changed = false;
     let values: Vec<&mut Expr> = match &mut expr {
         Expr::BinaryExpr(binary) if is_comparison(binary.op) => {
             vec![binary.left.as_mut(), binary.right.as_mut()]
@@ -104,11 +105,12 @@ fn settled(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             None => Vec::new(),
         },
         Expr::ScalarFunction(call) if OF_ONE_TYPE.contains(&call.func.name()) => {
+            is_changed = of_one_kind(&mut call.args, schema);
             call.args.iter_mut().collect()
         }
         _ => Vec::new(),
     };
-    let is_changed = read_values(values, schema)?;
+    is_changed |= read_values(values, schema)?;
     Ok(Transformed::new_transformed(expr, is_changed))
 }
 
@@ -172,47 +174,73 @@ fn check(left: &Field, right: &Field) -> Result<()> {
     }
 }
 
-/// A UNION with addresses in all columns that have any.
+/// A UNION with addresses in all columns that have any: networks, if all are.
 fn united(mut union: Union) -> Result<LogicalPlan> {
     let n_columns = union.schema.fields().len();
     for idx in 0..n_columns {
-        let mut fields = union
-            .inputs
-            .iter()
-            .filter_map(|input| input.schema().fields().get(idx));
-        let Some(address) = fields
-            .find(|field| AddressKind::of_elements(field).is_some())
+        let fields = union.inputs.iter();
+        let fields = fields.filter_map(|input| input.schema().fields().get(idx));
+        let addresses: Vec<FieldRef> = fields
+            .filter(|field| AddressKind::of_elements(field).is_some())
             .cloned()
-        else {
+            .collect();
+        let Some(address) = addresses.first() else {
             continue;
         };
+        let is_network =
+            |field: &FieldRef| AddressKind::of_elements(field) == Some(AddressKind::Cidr);
+        let wanted = match addresses.iter().all(is_network) {
+            true => AddressKind::Cidr,
+            false => AddressKind::Inet,
+        };
         for input in &mut union.inputs {
-            let field = input.schema().fields().get(idx);
-            if let Some(field) = field.filter(|field| is_text(field)) {
-                let refused = unmatched(&address, field);
-                *input = Arc::new(read_column(input, idx).ok_or(refused)??);
-            }
+            let Some(field) = input.schema().fields().get(idx) else {
+                continue;
+            };
+            let read = match AddressKind::of_elements(field) {
+                Some(found) if found == wanted => continue,
+                Some(_) => {
+                    let columns = input.schema().columns().into_iter();
+                    with_read(
+                        input,
+                        columns.map(Expr::Column).collect(),
+                        (input, idx),
+                        wanted,
+                    )
+                }
+                None if is_text(field) => {
+                    read_literal(input, idx, wanted).ok_or_else(|| unmatched(address, field))?
+                }
+                None => continue,
+            };
+            *input = Arc::new(read?);
         }
     }
     Ok(LogicalPlan::Union(union))
 }
 
 /// A query whose column is a literal with that read; `None`: it is none.
-fn read_column(input: &LogicalPlan, idx: usize) -> Option<Result<LogicalPlan>> {
+fn read_literal(input: &LogicalPlan, idx: usize, kind: AddressKind) -> Option<Result<LogicalPlan>> {
     let LogicalPlan::Projection(projection) = input else {
         return None;
     };
-    let literal = projection
-        .expr
-        .get(idx)
-        .filter(|expr| is_written_text(expr))?;
-    let column = projection.schema.columns().into_iter().nth(idx)?;
-    let mut exprs = projection.expr.clone();
-    let read = read_address(literal.clone().unalias(), AddressKind::Inet);
-    exprs[idx] = read.alias_qualified(column.relation, column.name);
-    let input = projection.input.as_ref().clone();
-    let projected = Projection::try_new(exprs, Arc::new(input));
-    Some(projected.map(LogicalPlan::Projection))
+    is_written_text(projection.expr.get(idx)?).then(|| {
+        let exprs = projection.expr.clone();
+        with_read(&projection.input, exprs, (input, idx), kind)
+    })
+}
+
+/// The columns of a query, of which one is read; `exprs` are what gives them of some rows.
+fn with_read(
+    rows: &LogicalPlan,
+    mut exprs: Vec<Expr>,
+    (query, idx): (&LogicalPlan, usize),
+    kind: AddressKind,
+) -> Result<LogicalPlan> {
+    let (relation, field) = query.schema().qualified_field(idx);
+    let read = read_address(std::mem::take(&mut exprs[idx]).unalias(), kind);
+    exprs[idx] = read.alias_qualified(relation.cloned(), field.name());
+    Projection::try_new(exprs, Arc::new(rows.clone())).map(LogicalPlan::Projection)
 }
 
 fn unmatched(address: &Field, other: &Field) -> DataFusionError {

@@ -21,6 +21,8 @@ mod unknown_in;
 use std::cell::Cell;
 use std::sync::Arc;
 
+use auspex_storage::AddressKind;
+use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
 use datafusion::common::{Column, DFSchema, ExprSchema as _, JoinType, NullEquality, ScalarValue};
 use datafusion::error::Result;
@@ -116,7 +118,10 @@ fn same_keys(rows: &LogicalPlan, columns: &[Column], keys: &[Column]) -> Result<
         // Lists are one type only if their elements are called the same.
         let data_type = column.get_type(rows.schema())?;
         let default = ScalarValue::new_default(&data_type)?;
-        let default = Expr::Literal(default.cast_to(&data_type)?, None);
+        // The text beside an address is none that is to be read.
+        let is_address = AddressKind::of_elements(field).is_some();
+        let marks = is_address.then(|| FieldMetadata::from(field.as_ref()));
+        let default = Expr::Literal(default.cast_to(&data_type)?, marks);
         let filled = |expr: &Expr| coalesce(vec![expr.clone(), default.clone()]);
         pairs.push((filled(&column), filled(&key)));
         pairs.push((column.is_null(), key.is_null()));

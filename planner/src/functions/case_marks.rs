@@ -12,7 +12,7 @@ use datafusion::logical_expr::planner::RawBinaryExpr;
 use datafusion::logical_expr::{Expr as Planned, ExprSchemable as _};
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Value};
 
-use super::addresses::{READ_CIDR, READ_INET};
+use super::addresses::{READ_CIDR, READ_INET, of_one_kind};
 use super::fitted::read_beside;
 use super::json::{read_marked, remarked};
 use super::unknown::is_unknown;
@@ -45,6 +45,9 @@ pub(super) fn planned(raw: &RawBinaryExpr, schema: &dyn ExprSchema) -> Option<Pl
 /// A CASE whose branches are all json, all uuids, all labels of one enum, or arrays of these, is of that type; texts and parameters
 /// without a type among them are read as it.
 pub(crate) fn with_mark(mut case: Case, seen: &dyn ExprSchema) -> Planned {
+    let thens = case.when_then_expr.iter_mut().map(|(_, then)| then);
+    let branches = thens.chain(&mut case.else_expr).map(Box::as_mut);
+    of_one_kind(branches, seen);
     let Some(mark) = common_mark(&case, seen) else {
         return Planned::Case(case);
     };

@@ -112,7 +112,7 @@ use datafusion::prelude::SessionContext;
 pub(crate) use addresses::{
     KEY as ADDRESS_KEY, OVERLAPS as NETWORKS_OVERLAP, READ_CIDR, READ_INET,
     WITHIN as WITHIN_NETWORK, WITHIN_OR_EQUAL as WITHIN_OR_EQUAL_NETWORK, address_of_type,
-    address_type_name, is_written as is_written_text, read as read_address,
+    address_type_name, is_written as is_written_text, of_one_kind, read as read_address,
 };
 pub use addresses::{address_bytes, address_of_bytes, address_text, shown_addresses};
 pub use array_agg::TYPE_KEY;

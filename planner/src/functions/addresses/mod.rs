@@ -225,6 +225,26 @@ pub(super) fn assigned(value: Expr, found: &Field, kind: AddressKind) -> Expr {
     }
 }
 
+/// Makes networks addresses where there are both among values of one type; whether there are.
+pub(crate) fn of_one_kind<'a>(
+    values: impl IntoIterator<Item = &'a mut Expr>,
+    schema: &dyn ExprSchema,
+) -> bool {
+    let kind = |value: &Expr| AddressKind::of_elements(&value.to_field(schema).ok()?.1);
+    let kinds = values.into_iter().map(|value| (kind(value), value));
+    let (addresses, others): (Vec<_>, Vec<_>) =
+        kinds.partition(|(kind, _)| *kind == Some(AddressKind::Inet));
+    let networks = others
+        .into_iter()
+        .filter(|(kind, _)| !addresses.is_empty() && *kind == Some(AddressKind::Cidr));
+    let mut is_changed = false;
+    for (_, network) in networks {
+        *network = read(std::mem::take(network), AddressKind::Inet);
+        is_changed = true;
+    }
+    is_changed
+}
+
 /// By what an address is ordered, or the same of each in an array.
 pub(super) fn key_of(value: Expr) -> Expr {
     called(KEY, vec![value])

@@ -104,7 +104,7 @@ fn shown_type(operand: &Expr, schema: &dyn ExprSchema) -> String {
 }
 
 /// Functions that join the texts of what they are given, as PostgreSQL shows it.
-const SHOWING: [&str; 3] = ["array_to_string", "concat", "concat_ws"];
+const SHOWING: [&str; 4] = ["array_to_string", "concat", "concat_ws", "format"];
 
 /// Functions of texts that PostgreSQL does not have of addresses: the texts that are stored are none of its.
 const OF_TEXTS: [&str; 26] = [
