@@ -167,6 +167,10 @@ pub(super) fn planned(
     let array = read_array(&array, &raw.left, schema);
     check_literal(&array)?;
     let (left, array) = addresses::beside(&raw.left, array, schema);
+    let (left, array) = match op {
+        Operator::Eq | Operator::NotEq => (left, array),
+        _ => addresses::ordered(left, array, schema),
+    };
     // An array is looked for among arrays.
     let is_flat =
         has_dimensions(&array, schema) && !matches!(left.get_type(schema), Ok(DataType::List(_)));

@@ -24,7 +24,7 @@ use super::call::{Call, Function, failure, function, function_of};
 use super::dimensions::{map_texts, parts, texts_in_place_of};
 use crate::error::Error;
 pub(crate) use operators::is_written;
-pub(super) use operators::{OfAddresses, beside, planned};
+pub(super) use operators::{OfAddresses, beside, ordered, planned};
 use value::{Address, Family};
 
 /// The functions that read a text, or each text of an array.

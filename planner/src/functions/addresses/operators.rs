@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::{
     ABBREV, NETWORK_OF, OVERLAPS, READ_CIDR, SET_MASK, SET_NETWORK_MASK, SHORT_NETWORK, SHOWN,
-    WITHIN, WITHIN_OR_EQUAL, called, kind_of, no_function, read,
+    WITHIN, WITHIN_OR_EQUAL, called, key_of, kind_of, no_function, read,
 };
 use crate::functions::assigned_value::type_of;
 use crate::functions::order_keys::no_operator;
@@ -76,6 +76,22 @@ pub(in crate::functions) fn beside(
         (None, Some(_)) if is_text(value) => (read(value.clone(), AddressKind::Inet), array),
         (Some(_), None) if is_written(&array) => (value.clone(), read(array, AddressKind::Inet)),
         _ => (value.clone(), array),
+    }
+}
+
+/// What a value and the elements of an array are ordered by, if they are addresses.
+pub(in crate::functions) fn ordered(
+    value: Expr,
+    array: Expr,
+    schema: &dyn ExprSchema,
+) -> (Expr, Expr) {
+    let is_address = |expr: &Expr| {
+        let field = expr.to_field(schema);
+        field.is_ok_and(|(_, field)| AddressKind::of_elements(&field).is_some())
+    };
+    match is_address(&value) && is_address(&array) {
+        true => (key_of(value), key_of(array)),
+        false => (value, array),
     }
 }
 
