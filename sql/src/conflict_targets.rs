@@ -5,69 +5,67 @@
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use crate::lexer::{are_words, closing, is_token, is_word, span_of};
+use crate::lexer::{are_words, is_word, span_of};
+use crate::postgres_forms::made;
+use crate::token_edits::Groups;
 
 /// How the name of the constraint begins that holds the elements and the condition, as a query writes them behind SELECT.
 pub const CONFLICT_TARGET: &str = "\u{1e}conflict target ";
 
 /// Puts such a constraint in the place of each target that is more than names.
-pub(crate) fn settle(text: &str, mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+pub(crate) fn settle(text: &str, tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let opens = |at: &usize| *at > 1 && are_words(&tokens, at - 2, &["ON", "CONFLICT"]);
+    let opens: Vec<usize> = (0..tokens.len()).filter(opens).collect();
+    if opens.is_empty() {
+        return tokens;
+    }
+    let groups = Groups::of(&tokens);
+    let mut settled = Vec::with_capacity(tokens.len());
     let mut at = 0;
-    while at < tokens.len() {
-        if are_words(&tokens, at, &["ON", "CONFLICT"])
-            && let Some((written, end)) = target(text, &tokens, at + 2)
-        {
-            let span = tokens[at + 2].span;
+    for (number, open) in opens.iter().copied().enumerate() {
+        // A target ends before the next one begins.
+        let before = &tokens[..opens.get(number + 1).map_or(tokens.len(), |next| *next)];
+        if let Some((written, end)) = target(text, before, &groups, open) {
             let constraint = [
                 Token::make_keyword("ON"),
                 Token::make_keyword("CONSTRAINT"),
                 Token::make_word(&format!("{CONFLICT_TARGET}{written}"), Some('"')),
             ];
-            let constraint = constraint.map(|token| TokenWithSpan { token, span });
-            tokens.splice(at + 2..end, constraint);
+            settled.extend_from_slice(&tokens[at..open]);
+            settled.extend(constraint.map(|token| made(token, &tokens[open])));
+            at = end;
         }
-        at += 1;
     }
-    tokens
+    settled.extend_from_slice(&tokens[at..]);
+    settled
 }
 
 /// The elements and the condition of a target that opens at a token, and its end; `None`: it names columns alone.
-fn target(text: &str, tokens: &[TokenWithSpan], open: usize) -> Option<(String, usize)> {
-    let close = closing(tokens, open)?;
+fn target(
+    text: &str,
+    tokens: &[TokenWithSpan],
+    groups: &Groups,
+    open: usize,
+) -> Option<(String, usize)> {
+    let close = groups.closing(open)?;
     let written = |first: usize, last: usize| {
         let (first, last) = (tokens.get(first)?, tokens.get(last)?);
         text.get(span_of(first.span).start..span_of(last.span).end)
     };
-    let within = &tokens[open + 1..close];
+    let within = tokens.get(open + 1..close)?;
     let is_name = |token: &TokenWithSpan| matches!(token.token, Token::Word(_));
-    let are_names = within
-        .iter()
-        .enumerate()
-        .all(|(place, token)| match place % 2 {
-            0 => is_name(token),
-            _ => token.token == Token::Comma,
-        });
+    let mut parts = within.iter().enumerate();
+    let are_names = parts.all(|(place, token)| match place % 2 {
+        0 => is_name(token),
+        _ => token.token == Token::Comma,
+    });
     let elements = written(open + 1, close - 1).filter(|_| !within.is_empty())?;
     if !is_word(tokens.get(close + 1), "WHERE") {
         return (!are_names).then(|| (elements.to_owned(), close + 1));
     }
-    let end = outside(tokens, close + 2, "DO")?;
+    let end = groups.outside(tokens, close + 2, "DO")?;
     let condition = written(close + 2, end - 1).filter(|_| end > close + 2)?;
     Some((format!("{elements} WHERE {condition}"), end))
-}
-
-/// The place of a word from `at` on that stands in no brackets.
-fn outside(tokens: &[TokenWithSpan], mut at: usize, word: &str) -> Option<usize> {
-    while at < tokens.len() {
-        if is_word(tokens.get(at), word) {
-            return Some(at);
-        }
-        at = match is_token(tokens, at, &Token::LParen) {
-            true => closing(tokens, at)? + 1,
-            false => at + 1,
-        };
-    }
-    None
 }
 
 #[cfg(test)]
@@ -96,5 +94,11 @@ mod tests {
             let written = statement.to_string();
             assert!(written.contains(expected), "{written}");
         }
+    }
+
+    #[test]
+    fn many_targets_are_read_at_once() {
+        let targets = "ON CONFLICT (lower(a)) WHERE ".repeat(100_000);
+        assert!(parse(&format!("SELECT {targets}"), Dialect::Postgres).is_err());
     }
 }

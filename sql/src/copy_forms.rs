@@ -5,7 +5,8 @@
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use crate::lexer::{are_words, closing, is_token, is_word, span_of, string_value};
+use crate::lexer::{are_words, is_token, is_word, span_of, string_value};
+use crate::token_edits::Groups;
 
 /// The column that stands for all of them.
 pub const EVERY_COPY_COLUMN: &str = "\u{1e}every column";
@@ -56,11 +57,12 @@ pub(crate) fn settle(text: &str, mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWit
 
 /// Makes an option of the condition behind `WHERE`, as it is written.
 fn condition(text: &str, tokens: &mut Vec<TokenWithSpan>) -> Option<()> {
-    let from = outside(tokens, 1, "FROM")?;
+    let groups = Groups::of(tokens);
+    let from = groups.outside(tokens, 1, "FROM")?;
     let target = tokens.get(from + 1)?;
     let is_target = is_word(Some(target), "STDIN") || string_value(&target.token).is_some();
     is_target.then_some(())?;
-    let place = outside(tokens, from + 2, "WHERE")?;
+    let place = groups.outside(tokens, from + 2, "WHERE")?;
     let (first, last) = (tokens.get(place + 1)?, tokens.last()?);
     let written = text.get(span_of(first.span).start..span_of(last.span).end)?;
     let column = Token::make_word(&format!("{COPY_CONDITION}{written}"), Some('"'));
@@ -82,20 +84,6 @@ fn condition(text: &str, tokens: &mut Vec<TokenWithSpan>) -> Option<()> {
     let option = option.map(|token| TokenWithSpan { token, span });
     tokens.splice(at..at, option);
     Some(())
-}
-
-/// The place of a word from `at` on that stands in no brackets.
-fn outside(tokens: &[TokenWithSpan], mut at: usize, word: &str) -> Option<usize> {
-    while at < tokens.len() {
-        if is_word(tokens.get(at), word) {
-            return Some(at);
-        }
-        at = match is_token(tokens, at, &Token::LParen) {
-            true => closing(tokens, at)? + 1,
-            false => at + 1,
-        };
-    }
-    None
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@
 //! - `dialect`: what a session may ask for, and how sqlparser is told.
 //! - `googlesql`: which statements are read as GoogleSQL, and the quotes, names and types that are rewritten.
 //! - `model_forms`: `MODEL m`, `TABLE t`, `PREDICT(m USING …)`, `(PREDICT m ON t)` inside ordinary SQL.
-//! - `adjacent_literals`, `postgres_forms`, `assigned_parts`, `between_symmetric`, `bracketed_queries`, `distinct_groups`, `grouping_elements`, `rows_from`, `nested_joins`, `record_columns`, `row_tests`, `frame_forms`, `typed_texts`, `variadic`: forms that sqlparser lacks; `token_edits`: what they put in and leave out; `free_names`: words that it takes for more than names; `written`: a tree with them as text.
+//! - `adjacent_literals`, `postgres_forms`, `assigned_parts`, `between_symmetric`, `bracketed_queries`, `conflict_targets`, `distinct_groups`, `grouping_elements`, `rows_from`, `nested_joins`, `record_columns`, `row_tests`, `frame_forms`, `typed_texts`, `variadic`: forms that sqlparser lacks; `token_edits`: what they put in and leave out; `free_names`: words that it takes for more than names; `written`: a tree with them as text.
 //! - `reference`: names of models and versions.
 //! - `parser`: one module per family of statements; `parser::sql` hands the rest to DataFusion.
 //! - `function`: calls of model functions in the parsed tree.

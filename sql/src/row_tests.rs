@@ -6,27 +6,24 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::lexer::{is_token, is_word};
 use crate::postgres_forms::made;
+use crate::token_edits::with_put;
 
 /// Writes rows that are tested so.
-pub(crate) fn settle(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let mut at = 1;
-    while at + 2 < tokens.len() {
-        if is_token(&tokens, at, &Token::Period)
+pub(crate) fn settle(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let is_tested = |at: &usize| {
+        is_token(&tokens, *at, &Token::Period)
             && is_token(&tokens, at + 1, &Token::Mul)
             && is_word(tokens.get(at + 2), "IS")
-            && let Some(first) = name_before(&tokens, at)
-        {
-            let (begin, end) = (&tokens[first], &tokens[at + 1]);
-            let close = made(Token::RParen, end);
-            let open = [Token::make_keyword("ROW"), Token::LParen].map(|token| made(token, begin));
-            // From the end, since what is put in moves what follows.
-            tokens.insert(at + 2, close);
-            tokens.splice(first..first, open);
-            at += 3;
+    };
+    let mut put = Vec::new();
+    for period in (0..tokens.len()).filter(is_tested) {
+        if let Some(first) = name_before(&tokens, period) {
+            let open = [Token::make_keyword("ROW"), Token::LParen];
+            put.extend(open.map(|token| (first, made(token, &tokens[first]))));
+            put.push((period + 2, made(Token::RParen, &tokens[period + 1])));
         }
-        at += 1;
     }
-    tokens
+    with_put(tokens, put)
 }
 
 /// The first token of the name that ends before a period.
@@ -53,6 +50,13 @@ mod tests {
             read("SELECT t.* IS NULL, s.t.* IS NOT NULL AS x FROM s.t WHERE NOT \"t\".* IS NULL"),
             "SELECT ROW(t.*) IS NULL, ROW(s.t.*) IS NOT NULL AS x FROM s.t WHERE NOT ROW(\"t\".*) IS NULL"
         );
+    }
+
+    #[test]
+    fn many_tests_are_written_at_once() {
+        let tested = ", t.* IS NULL".repeat(50_000);
+        let written = read(&format!("SELECT 1{tested} FROM t"));
+        assert_eq!(written.matches("ROW(t.*) IS NULL").count(), 50_000);
     }
 
     #[test]

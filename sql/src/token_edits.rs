@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use crate::lexer::{is_token, is_word};
+
 /// Which `)` closes each `(`.
 pub(crate) struct Groups(Vec<Option<usize>>);
 
@@ -27,6 +29,25 @@ impl Groups {
             }
         }
         Groups(closing)
+    }
+
+    /// The place of a word from `at` on that stands in no brackets.
+    pub(crate) fn outside(
+        &self,
+        tokens: &[TokenWithSpan],
+        mut at: usize,
+        word: &str,
+    ) -> Option<usize> {
+        while at < tokens.len() {
+            if is_word(tokens.get(at), word) {
+                return Some(at);
+            }
+            at = match is_token(tokens, at, &Token::LParen) {
+                true => self.closing(at)? + 1,
+                false => at + 1,
+            };
+        }
+        None
     }
 
     /// The `)` that closes the `(` at `open`; `None` if no `(` stands there, or it is never closed.

@@ -2,7 +2,8 @@
 //!
 //! In: a statement; out: the statement in which the inner ones, and what reads them, have names of their own: the planner
 //! takes the second of a name for an error. A query still sees the outer one in the definition of its namesake. In WITH
-//! RECURSIVE each side of a UNION has the queries of its WITH, which the planner does not see there.
+//! RECURSIVE each side of a UNION has the queries of its WITH, which the planner does not see there, and one that reads itself
+//! is refused where it is ordered or has a limit, which the planner would leave out.
 
 use std::ops::ControlFlow;
 

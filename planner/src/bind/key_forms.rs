@@ -48,8 +48,7 @@ fn key_form(state: &SessionState, key: &Key, schema: &DFSchemaRef) -> Result<Key
         };
         elements.push(row_expr(state, expr, schema)?);
     }
-    let condition = key.index.iter().find_map(|index| index.condition.as_ref());
-    let condition = match condition {
+    let condition = match key.condition() {
         Some(text) => {
             let expr = defined_expr(state, text, schema)?;
             let expr = expr.cast_to(&DataType::Boolean, schema)?;
@@ -97,11 +96,7 @@ pub(super) fn same_keys(
             },
         });
     }
-    for text in key
-        .index
-        .iter()
-        .filter_map(|index| index.condition.as_ref())
-    {
+    if let Some(text) = key.condition() {
         conditions.push(over(text, shape, there)?);
         conditions.push(over(text, shape, given)?);
     }
@@ -167,9 +162,8 @@ fn is_meant(key: &Key, wanted: &[ast::Expr], said: &[&ast::Expr]) -> Result<bool
     }
     let are_alike = elements.iter().all(|element| wanted.contains(element))
         && wanted.iter().all(|wanted| elements.contains(wanted));
-    let condition = key.index.iter().find_map(|index| index.condition.as_ref());
     Ok(are_alike
-        && match condition {
+        && match key.condition() {
             Some(text) => {
                 let condition = plain_form(parse_expr(text)?);
                 parts_of(&condition).iter().all(|part| said.contains(part))

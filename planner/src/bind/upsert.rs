@@ -153,7 +153,7 @@ pub(super) fn key_of(
     }
 }
 
-pub(super) fn no_such_key() -> Error {
+fn no_such_key() -> Error {
     let message =
         "there is no unique or exclusion constraint matching the ON CONFLICT specification";
     let hint = "Declare one with PRIMARY KEY, UNIQUE or CREATE UNIQUE INDEX.";
@@ -346,7 +346,7 @@ fn first_only(key: &Key) -> String {
     if !key.nulls_are_equal {
         apart.extend(parts.iter().map(|name| format!("{name} IS NULL")));
     }
-    if let Some(condition) = key.index.iter().find_map(|index| index.condition.as_ref()) {
+    if let Some(condition) = key.condition() {
         parts.push(format!("({condition}) IS TRUE"));
         apart.push(format!("({condition}) IS NOT TRUE"));
     }

@@ -145,7 +145,7 @@ fn of_keys(exprs: &[Expr], schema: &DFSchema) -> Option<(Vec<Expr>, Vec<Option<K
     let mut values = Vec::with_capacity(exprs.len());
     let mut keys = Vec::with_capacity(exprs.len());
     for (idx, expr) in exprs.iter().enumerate() {
-        match chosen(expr, schema, &format!("__auspex_enum_{idx}")) {
+        match chosen(expr, schema, &format!("__auspex_chosen_{idx}")) {
             Some((key, value)) => {
                 values.push(value);
                 keys.push(Some(key));

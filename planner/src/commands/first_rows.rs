@@ -10,7 +10,7 @@ use std::sync::Arc;
 use auspex_storage::{CHANGE_COLUMNS, Key, KeyForm, RowAction, TableShape};
 use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
-use datafusion::arrow::datatypes::{Field, Int32Type, Schema};
+use datafusion::arrow::datatypes::{Field, Int32Type, Schema, SchemaRef};
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
@@ -37,8 +37,12 @@ pub(super) fn first_rows(
         converter: None,
         values: HashSet::new(),
     };
+    let types = schema.fields().iter().skip(CHANGE_COLUMNS);
+    let named = shape.columns().iter().zip(types);
+    let named =
+        named.map(|(column, found)| Field::new(column.name(), found.data_type().clone(), true));
     let mut first = First {
-        shape: shape.clone(),
+        table: Arc::new(Schema::new(named.collect::<Vec<_>>())),
         keys: keys.iter().map(met).collect(),
         memory: MemoryConsumer::new("ON CONFLICT").register(memory),
     };
@@ -103,7 +107,8 @@ impl Met {
 }
 
 struct First {
-    shape: TableShape,
+    /// The columns of the table.
+    table: SchemaRef,
     keys: Vec<Met>,
     memory: MemoryReservation,
 }
@@ -111,7 +116,9 @@ struct First {
 impl First {
     fn of(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         let actions = batch.column(0).as_primitive::<Int32Type>();
-        let table = self.table_rows(batch)?;
+        let columns = batch.columns().iter().skip(CHANGE_COLUMNS);
+        let columns = columns.take(self.table.fields().len()).cloned().collect();
+        let table = RecordBatch::try_new(Arc::clone(&self.table), columns)?;
         let mut given = Vec::with_capacity(self.keys.len());
         for key in &mut self.keys {
             given.push(key.given(&table)?);
@@ -122,24 +129,6 @@ impl First {
             stays.push(!is_added || self.is_first(&given, row)?);
         }
         Ok(filter_record_batch(batch, &BooleanArray::from(stays))?)
-    }
-
-    /// The rows as those of the table, under the names of its columns.
-    fn table_rows(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let columns = self
-            .shape
-            .columns()
-            .iter()
-            .zip(&batch.columns()[CHANGE_COLUMNS..]);
-        let named = columns.map(|(field, column)| {
-            let field = Field::new(field.name(), column.data_type().clone(), true);
-            (field, Arc::clone(column))
-        });
-        let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = named.unzip();
-        Ok(RecordBatch::try_new(
-            Arc::new(Schema::new(fields)),
-            columns,
-        )?)
     }
 
     /// Whether an added row shares no key with one before it; its own are met from then on.

@@ -204,14 +204,14 @@ fn of_table(entry: &CatalogEntry, shape: &TableShape, references: &[ReferenceFac
 
 /// The statement that makes an index, behind that of its table; `None`: the key is a constraint.
 fn index(table: &str, key: &Key) -> Option<String> {
-    let condition = key.index.as_ref()?.condition.as_ref();
+    key.index.as_ref()?;
     let columns = key.columns.iter().enumerate();
     let columns = columns.map(|(place, column)| match key.is_expression(place) {
         true => column.clone(),
         false => quoted(column),
     });
     let columns: Vec<String> = columns.collect();
-    let condition = condition.map(|text| format!(" WHERE {text}"));
+    let condition = key.condition().map(|text| format!(" WHERE {text}"));
     Some(format!(
         ";\nCREATE UNIQUE INDEX {} ON {table} ({}){}{}",
         quoted(&key.name),

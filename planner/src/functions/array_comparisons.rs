@@ -29,6 +29,7 @@ use super::fitted::read_beside;
 use super::interval::is_interval;
 use super::moment::{TIMESTAMP, timestamptz};
 use super::operators::{comparison, decimal_literal};
+use super::order_keys::{Key, key_of};
 use super::syntax::call;
 use super::text_input::{check_text, is_bytes, type_beside, wider};
 use super::{addresses, array_elements, case_marks, chosen_items, element_marks};
@@ -169,7 +170,7 @@ pub(super) fn planned(
     let (left, array) = addresses::beside(&raw.left, array, schema);
     let (left, array) = match op {
         Operator::Eq | Operator::NotEq => (left, array),
-        _ => addresses::ordered(left, array, schema),
+        _ => by_order(left, array, schema),
     };
     // An array is looked for among arrays.
     let is_flat =
@@ -188,6 +189,15 @@ pub(super) fn planned(
         false => with_any(value, op, array)?,
     };
     Ok(Some(planned))
+}
+
+/// A value and an array as the keys by which labels and addresses are ordered; others are ordered as they are.
+fn by_order(value: Planned, array: Planned, schema: &dyn ExprSchema) -> (Planned, Planned) {
+    let [of_value, of_array] = [&value, &array].map(|expr| key_of(expr, Key::of_elements, schema));
+    match of_value.filter(|key| of_array.as_ref() == Some(key)) {
+        Some(key @ (Key::Place(_) | Key::Address)) => (key.of(value), key.of(array)),
+        _ => (value, array),
+    }
 }
 
 /// Whether the elements of an array are arrays.

@@ -1,4 +1,4 @@
-//! CASE whose branches are json, uuids or labels of an enum is of that type: the planner takes the type of values alone from branches.
+//! CASE whose branches are json, uuids, addresses or labels of an enum is of that type: the planner takes the type of values alone from branches.
 //!
 //! In: a statement in its last form before it is planned, in which CASE becomes the operand of an operator of ours, so that the
 //! planner of operators is told the types of the branches; out: the mark on the planned CASE. Operators around it are those

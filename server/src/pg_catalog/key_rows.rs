@@ -72,7 +72,7 @@ impl Shown {
             }
             None => Columns::default(),
         };
-        let condition = key.index.iter().find_map(|index| index.condition.as_ref());
+        let condition = key.condition();
         let mut shown = Shown {
             written: Vec::with_capacity(key.columns.len()),
             elements: Vec::with_capacity(key.columns.len()),
@@ -174,7 +174,7 @@ pub(super) fn attributes(objects: &Objects, relation: &Relation, columns: &[Row]
     for key in &relation.rules.keys {
         let oid = index_oid(objects, relation, key);
         for (number, position) in positions(relation, key).into_iter().enumerate() {
-            // Of what type an expression is, is not known here: it is shown as the first column that it reads.
+            // Of what type an expression is, is not known here: it is shown as a column that it reads.
             let read = || key.reads().last();
             let column = match position {
                 0 => read().and_then(|name| relation.columns.index_of(name).ok()),

@@ -74,10 +74,15 @@ impl Key {
         index.any(|index| index.expressions.contains(&place))
     }
 
+    /// What is true of the rows that count; `None`: all do.
+    pub fn condition(&self) -> Option<&String> {
+        self.index.as_ref()?.condition.as_ref()
+    }
+
     /// Whether it consists of columns, and every row counts.
     pub fn is_of_columns(&self) -> bool {
         let mut index = self.index.iter();
-        index.all(|index| index.expressions.is_empty() && index.condition.is_none())
+        index.all(|index| index.expressions.is_empty()) && self.condition().is_none()
     }
 
     /// The columns of the table of which the key consists.

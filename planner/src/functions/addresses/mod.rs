@@ -16,15 +16,16 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::ExprSchema;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, ExprSchemable as _, ReturnFieldArgs};
-use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, ObjectNamePart};
+use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName};
 
 use super::array_agg::TYPE_KEY;
 use super::assigned_value::type_of;
 use super::call::{Call, Function, failure, function, function_of};
 use super::dimensions::{map_texts, parts, texts_in_place_of};
+use crate::commands::name_parts;
 use crate::error::Error;
 pub(crate) use operators::is_written;
-pub(super) use operators::{OfAddresses, beside, ordered, planned};
+pub(super) use operators::{OfAddresses, beside, planned};
 use value::{Address, Family};
 
 /// The functions that read a text, or each text of an array.
@@ -230,19 +231,18 @@ pub(crate) fn of_one_kind<'a>(
     values: impl IntoIterator<Item = &'a mut Expr>,
     schema: &dyn ExprSchema,
 ) -> bool {
-    let kind = |value: &Expr| AddressKind::of_elements(&value.to_field(schema).ok()?.1);
-    let kinds = values.into_iter().map(|value| (kind(value), value));
-    let (addresses, others): (Vec<_>, Vec<_>) =
-        kinds.partition(|(kind, _)| *kind == Some(AddressKind::Inet));
-    let networks = others
+    let kinds = values
         .into_iter()
-        .filter(|(kind, _)| !addresses.is_empty() && *kind == Some(AddressKind::Cidr));
-    let mut is_changed = false;
-    for (_, network) in networks {
-        *network = read(std::mem::take(network), AddressKind::Inet);
-        is_changed = true;
+        .map(|value| (kind_of_elements(value, schema), value));
+    let kinds: Vec<(Option<AddressKind>, &mut Expr)> = kinds.collect();
+    let has = |wanted| kinds.iter().any(|(kind, _)| *kind == Some(wanted));
+    let is_mixed = has(AddressKind::Inet) && has(AddressKind::Cidr);
+    for (kind, value) in kinds {
+        if is_mixed && kind == Some(AddressKind::Cidr) {
+            *value = read(std::mem::take(value), AddressKind::Inet);
+        }
     }
-    is_changed
+    is_mixed
 }
 
 /// By what an address is ordered, or the same of each in an array.
@@ -264,6 +264,12 @@ fn called(name: &str, args: Vec<Expr>) -> Expr {
         // There is one of each name that is called here.
         None => args.into_iter().next().unwrap_or_default(),
     }
+}
+
+/// Whether an expression gives addresses or arrays of them, and of which type.
+fn kind_of_elements(expr: &Expr, schema: &dyn ExprSchema) -> Option<AddressKind> {
+    let (_, field) = expr.to_field(schema).ok()?;
+    AddressKind::of_elements(&field)
 }
 
 /// Whether an expression gives addresses, and of which type.
@@ -432,15 +438,7 @@ pub(crate) fn address_of_type(data_type: &ast::DataType) -> Option<AddressKind> 
     let ast::DataType::Custom(name, modifiers) = data_type else {
         return None;
     };
-    let part = |part: &ObjectNamePart| {
-        let ident = part.as_ident()?;
-        Some(match ident.quote_style {
-            Some(_) => ident.value.clone(),
-            None => ident.value.to_lowercase(),
-        })
-    };
-    let parts: Vec<String> = name.0.iter().map(part).collect::<Option<_>>()?;
-    match parts.as_slice() {
+    match name_parts(name).as_slice() {
         [name] if modifiers.is_empty() => AddressKind::named(name),
         [schema, name] if modifiers.is_empty() && schema == "pg_catalog" => {
             AddressKind::named(name)

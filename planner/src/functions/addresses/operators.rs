@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::{
     ABBREV, NETWORK_OF, OVERLAPS, READ_CIDR, SET_MASK, SET_NETWORK_MASK, SHORT_NETWORK, SHOWN,
-    WITHIN, WITHIN_OR_EQUAL, called, key_of, kind_of, no_function, read,
+    WITHIN, WITHIN_OR_EQUAL, called, kind_of, kind_of_elements, no_function, read,
 };
 use crate::functions::assigned_value::type_of;
 use crate::functions::order_keys::no_operator;
@@ -69,29 +69,12 @@ pub(in crate::functions) fn beside(
     array: Expr,
     schema: &dyn ExprSchema,
 ) -> (Expr, Expr) {
-    let field = |expr: &Expr| Some(expr.to_field(schema).ok()?.1);
-    let of_elements = |expr: &Expr| field(expr).and_then(|field| AddressKind::of_elements(&field));
+    let of_elements = |expr: &Expr| kind_of_elements(expr, schema);
     let is_text = |expr: &Expr| matches!(expr, Expr::Literal(ScalarValue::Utf8(_), None));
     match (of_elements(value), of_elements(&array)) {
         (None, Some(_)) if is_text(value) => (read(value.clone(), AddressKind::Inet), array),
         (Some(_), None) if is_written(&array) => (value.clone(), read(array, AddressKind::Inet)),
         _ => (value.clone(), array),
-    }
-}
-
-/// What a value and the elements of an array are ordered by, if they are addresses.
-pub(in crate::functions) fn ordered(
-    value: Expr,
-    array: Expr,
-    schema: &dyn ExprSchema,
-) -> (Expr, Expr) {
-    let is_address = |expr: &Expr| {
-        let field = expr.to_field(schema);
-        field.is_ok_and(|(_, field)| AddressKind::of_elements(&field).is_some())
-    };
-    match is_address(&value) && is_address(&array) {
-        true => (key_of(value), key_of(array)),
-        false => (value, array),
     }
 }
 
@@ -213,17 +196,16 @@ fn of_addresses(call: &ScalarFunction, schema: &DFSchema) -> Result<Option<Expr>
 /// The same call with addresses as they are shown.
 fn shown(call: &ScalarFunction, schema: &DFSchema) -> Option<Expr> {
     let mut is_changed = false;
-    let args = call.args.iter().map(|arg| {
-        let field = arg.to_field(schema).ok();
-        let kind = field.and_then(|(_, field)| AddressKind::of_elements(&field));
-        match kind {
+    let args = call
+        .args
+        .iter()
+        .map(|arg| match kind_of_elements(arg, schema) {
             Some(AddressKind::Inet) => {
                 is_changed = true;
                 called(SHOWN, vec![arg.clone()])
             }
             _ => arg.clone(),
-        }
-    });
+        });
     let args: Vec<Expr> = args.collect();
     is_changed.then(|| call.func.call(args))
 }
