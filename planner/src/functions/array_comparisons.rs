@@ -32,7 +32,8 @@ use super::operators::{comparison, decimal_literal};
 use super::order_keys::{Key, key_of};
 use super::syntax::call;
 use super::text_input::{check_text, is_bytes, type_beside, wider};
-use super::{addresses, array_elements, case_marks, chosen_items, element_marks};
+use super::unknown::is_written_text;
+use super::{addresses, array_elements, case_marks, chosen_items, element_marks, enums};
 
 /// The beginnings of the operators of marks, which no client's text can write.
 const ANY: &str = "\u{1e}any ";
@@ -193,9 +194,16 @@ pub(super) fn planned(
 
 /// A value and an array as the keys by which labels and addresses are ordered; others are ordered as they are.
 fn by_order(value: Planned, array: Planned, schema: &dyn ExprSchema) -> (Planned, Planned) {
-    let [of_value, of_array] = [&value, &array].map(|expr| key_of(expr, Key::of_elements, schema));
-    match of_value.filter(|key| of_array.as_ref() == Some(key)) {
-        Some(key @ (Key::Place(_) | Key::Address)) => (key.of(value), key.of(array)),
+    let Some(key @ (Key::Place(_) | Key::Address)) = key_of(&value, Key::of_elements, schema)
+    else {
+        return (value, array);
+    };
+    let array = match &key {
+        Key::Place(known) if is_written_text(&array) => enums::read(array, known),
+        _ => array,
+    };
+    match key_of(&array, Key::of_elements, schema) {
+        Some(found) if found == key => (key.of(value), key.of(array)),
         _ => (value, array),
     }
 }

@@ -112,7 +112,7 @@ use datafusion::prelude::SessionContext;
 pub(crate) use addresses::{
     KEY as ADDRESS_KEY, OVERLAPS as NETWORKS_OVERLAP, READ_CIDR, READ_INET,
     WITHIN as WITHIN_NETWORK, WITHIN_OR_EQUAL as WITHIN_OR_EQUAL_NETWORK, address_of_type,
-    address_type_name, is_written as is_written_text, of_one_kind, read as read_address,
+    address_type_name, of_one_kind, read as read_address,
 };
 pub use addresses::{address_bytes, address_of_bytes, address_text, shown_addresses};
 pub use array_agg::TYPE_KEY;
@@ -175,6 +175,7 @@ pub(crate) use text_input::{
 };
 pub(crate) use text_limits::{AS_BPCHAR, AS_VARCHAR, spelt_within};
 pub(crate) use types::Types;
+pub(crate) use unknown::is_written_text;
 pub(crate) use uuid::READ as READ_UUID;
 pub use uuid::uuid_text;
 

@@ -87,6 +87,19 @@ fn of_network(open: &mut Expr) {
     }
 }
 
+/// Whether a value is a literal without a type, or an array of such.
+pub(crate) fn is_written_text(value: &Expr) -> bool {
+    match value {
+        Expr::Literal(ScalarValue::Utf8(_), metadata) => metadata.is_none(),
+        Expr::Alias(alias) => is_written_text(&alias.expr),
+        Expr::Cast(cast) => cast.field.data_type().is_list() && is_written_text(&cast.expr),
+        Expr::ScalarFunction(call) => {
+            call.func.name() == "make_array" && call.args.iter().all(is_written_text)
+        }
+        _ => false,
+    }
+}
+
 /// Whether an expression has no type yet.
 pub(super) fn is_unknown(expr: &Expr) -> bool {
     match expr {

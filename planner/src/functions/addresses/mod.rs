@@ -24,7 +24,6 @@ use super::call::{Call, Function, failure, function, function_of};
 use super::dimensions::{map_texts, parts, texts_in_place_of};
 use crate::commands::name_parts;
 use crate::error::Error;
-pub(crate) use operators::is_written;
 pub(super) use operators::{OfAddresses, beside, planned};
 use value::{Address, Family};
 

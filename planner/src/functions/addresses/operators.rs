@@ -20,7 +20,7 @@ use super::{
 };
 use crate::functions::assigned_value::type_of;
 use crate::functions::order_keys::no_operator;
-use crate::functions::unknown::is_unknown;
+use crate::functions::unknown::{is_unknown, is_written_text};
 
 /// An operator that asks whether networks hold one another, also beside a text or a parameter without a type; `None`: it is
 /// another. Error: PostgreSQL has none of an address and such a value.
@@ -73,21 +73,10 @@ pub(in crate::functions) fn beside(
     let is_text = |expr: &Expr| matches!(expr, Expr::Literal(ScalarValue::Utf8(_), None));
     match (of_elements(value), of_elements(&array)) {
         (None, Some(_)) if is_text(value) => (read(value.clone(), AddressKind::Inet), array),
-        (Some(_), None) if is_written(&array) => (value.clone(), read(array, AddressKind::Inet)),
-        _ => (value.clone(), array),
-    }
-}
-
-/// Whether a value is a literal without a type, or an array of such.
-pub(crate) fn is_written(value: &Expr) -> bool {
-    match value {
-        Expr::Literal(ScalarValue::Utf8(_), metadata) => metadata.is_none(),
-        Expr::Alias(alias) => is_written(&alias.expr),
-        Expr::Cast(cast) => cast.field.data_type().is_list() && is_written(&cast.expr),
-        Expr::ScalarFunction(call) => {
-            call.func.name() == "make_array" && call.args.iter().all(is_written)
+        (Some(_), None) if is_written_text(&array) => {
+            (value.clone(), read(array, AddressKind::Inet))
         }
-        _ => false,
+        _ => (value.clone(), array),
     }
 }
 
